@@ -1,0 +1,162 @@
+//! Composes the use cases from the adapters of one machine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_core::Clock;
+use agent_identity_core::arn::Place;
+use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_core::port::{Event, Events};
+use agent_identity_core::seal::{Key32, Sealer};
+use agent_identity_egress::{AllowList, GuardedClient};
+use agent_identity_jose::{JwtVerifier, VaultSealer};
+use agent_identity_local::{
+    Database, LocalSecrets, LocalSigningKeys, MasterKey, Sha256, SqliteStore, SystemClock, SystemRandom,
+};
+use agent_identity_service::{Config, Ports, Services};
+
+use crate::{CommandError, CommandResult};
+
+/// The region of ARNs and of `env`, unless told otherwise.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// The region of this deployment.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RegionArgs {
+    /// Region that ARNs name and clients sign for
+    #[arg(long, value_name = "REGION", default_value = DEFAULT_REGION, env = "AGENT_IDENTITY_REGION", value_parser = region)]
+    pub region: String,
+}
+
+/// A region as ARNs and credential scopes write it.
+fn region(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=32).contains(&text.len()) && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("must have 1 to 32 characters of [a-z0-9-], such as us-east-1".to_owned())
+    }
+}
+
+/// The account of ARNs in embedded mode.
+pub const ACCOUNT: &str = "000000000000";
+
+/// How long another process's change of a workload, provider or access key may go unnoticed (docs/adr/0007). A change by
+/// this process is seen at once.
+const RECORD_CACHE: Duration = Duration::from_secs(1);
+
+/// How long the value of a secret may be served from memory.
+const SECRET_CACHE: Duration = Duration::from_secs(300);
+
+/// What differs between the commands.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The region of ARNs.
+    pub region: String,
+    /// Where browsers reach the server, without a trailing slash.
+    pub public_base_url: String,
+    /// Whose tokens open sessions.
+    pub issuers: IssuerPolicy,
+    /// Whether the built-in return page completes sessions.
+    pub built_in_return_page: bool,
+    /// Where requests may go besides the public internet.
+    pub egress: AllowList,
+    /// Roots for outbound TLS, besides the system's.
+    pub extra_roots: Vec<u8>,
+}
+
+impl Settings {
+    /// For commands that serve nobody.
+    pub fn offline(region: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            public_base_url: String::new(),
+            issuers: IssuerPolicy::Trusted(Vec::new()),
+            built_in_return_page: false,
+            egress: AllowList::default(),
+            extra_roots: Vec::new(),
+        }
+    }
+}
+
+/// The use cases on a data directory, and the adapters that commands use directly.
+pub struct Local {
+    /// The use cases.
+    pub services: Arc<Services>,
+    /// The rows, for reaping what has expired.
+    pub store: Arc<SqliteStore>,
+    /// Secrets kept for providers.
+    pub secrets: Arc<LocalSecrets>,
+    /// Signing keys kept for providers.
+    pub signing_keys: Arc<LocalSigningKeys>,
+    /// The key with which a server proves that it serves this directory (D21).
+    pub challenge_key: Key32,
+}
+
+/// Opens a data directory that is there: for commands that look and do not make.
+///
+/// # Errors
+/// When there is none, and those of [`open`].
+pub async fn open_existing(data: &Path, settings: Settings) -> CommandResult<Local> {
+    if !data.join("agent-identity.db").is_file() {
+        return Err(CommandError(format!(
+            "there is no data in {}: `agent-identity serve` or `access-keys create` makes it; or name another directory with --data",
+            data.display()
+        )));
+    }
+    open(data, settings).await
+}
+
+/// Opens the data directory, making what is missing.
+///
+/// # Errors
+/// When the directory, the master key or the database cannot be used.
+pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random = Arc::new(SystemRandom);
+    let database = Database::open(data)?;
+    let master = Arc::new(MasterKey::open(&database).await?);
+    let challenge_key = master.derive("serve challenge");
+    let store = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));
+    let sealer: Arc<dyn Sealer> =
+        Arc::new(VaultSealer::new(store.clone(), master, Arc::clone(&clock), random.clone()));
+    let place = Place { region: settings.region, account: ACCOUNT.to_owned() };
+    let secrets =
+        Arc::new(LocalSecrets::new(database.clone(), Arc::clone(&sealer), random.clone(), place.clone()));
+    let signing_keys =
+        Arc::new(LocalSigningKeys::new(database, Arc::clone(&sealer), random.clone(), place.clone()));
+    let http = Arc::new(GuardedClient::new(settings.egress, settings.extra_roots));
+    let ports = Ports {
+        store: store.clone(),
+        secrets: secrets.clone(),
+        signing_keys: signing_keys.clone(),
+        sealer,
+        verifier: Arc::new(JwtVerifier::new(http.clone(), Arc::clone(&clock))),
+        http,
+        clock,
+        random,
+        digest: Arc::new(Sha256),
+        events: Arc::new(LoggedEvents),
+    };
+    let config = Config {
+        place,
+        public_base_url: settings.public_base_url,
+        issuers: settings.issuers,
+        built_in_return_page: settings.built_in_return_page,
+        record_cache: RECORD_CACHE,
+        secret_cache: SECRET_CACHE,
+    };
+    let services = Arc::new(Services::new(ports, config));
+    Ok(Local { services, store, secrets, signing_keys, challenge_key })
+}
+
+/// Events go to the log.
+struct LoggedEvents;
+
+impl Events for LoggedEvents {
+    fn emit(&self, event: Event) {
+        let Event::NeedsConsent { workload, provider, user, reason, .. } = event;
+        tracing::warn!(%workload, %provider, %user, reason, "a connection needs a new consent");
+    }
+}

@@ -1,0 +1,83 @@
+//! `agent-identity`: one process on a laptop (`serve`), and the administrator's commands.
+
+mod access_keys;
+mod compose;
+mod data_dir;
+mod env;
+mod keys;
+mod output;
+mod quickstart;
+mod secrets;
+mod serve;
+mod trusted_issuer;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::data_dir::DataArgs;
+
+/// Secure authentication and credential management for AI agents.
+///
+/// It speaks the wire protocol of AWS Bedrock AgentCore Identity: unmodified boto3, AWS CLI and the bedrock-agentcore SDK
+/// are its clients.
+#[derive(Debug, Parser)]
+#[command(name = "agent-identity", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See the whole story on this machine: sign-in, consent, tokens, refresh, step by step
+    Quickstart(quickstart::QuickstartArgs),
+    /// Run the server on this machine: vault, tokens, consent pages
+    Serve(serve::ServeArgs),
+    /// Print what points official clients at the server: `eval "$(agent-identity env)"`
+    Env(env::EnvArgs),
+    /// Manage who may call: access keys, each with its grants
+    AccessKeys(access_keys::AccessKeysArgs),
+    /// Keep secrets that providers refer to (EXTERNAL)
+    Secrets(secrets::SecretsArgs),
+    /// Keep signing keys for PRIVATE_KEY_JWT
+    Keys(keys::KeysArgs),
+}
+
+/// Why a command failed, in words for a person.
+#[derive(Debug)]
+pub struct CommandError(String);
+
+impl<E: std::fmt::Display> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// `Result` of a command.
+type CommandResult<T = ()> = Result<T, CommandError>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CommandError(format!("cannot start the runtime: {error}"))),
+    };
+    let outcome = runtime.block_on(async {
+        let done = match cli.command {
+            Command::Quickstart(args) => return quickstart::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Env(args) => env::run(args).await,
+            Command::AccessKeys(args) => access_keys::run(args).await,
+            Command::Secrets(args) => secrets::run(args).await,
+            Command::Keys(args) => keys::run(args).await,
+        };
+        done.map(|()| ExitCode::SUCCESS)
+    });
+    outcome.unwrap_or_else(|error| fail(&error))
+}
+
+fn fail(error: &CommandError) -> ExitCode {
+    output::complain(&format!("error: {}", error.0));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,307 @@
+//! `agent-identity serve`: embedded mode.
+
+mod accept;
+mod challenge;
+mod default_key;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, TaskTracker};
+use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer};
+use agent_identity_egress::{AllowList, AllowRule};
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use challenge::answers as challenge_answers;
+
+use crate::compose::{self, Local, RegionArgs, Settings};
+use crate::data_dir::{DataArgs, Running};
+use crate::{CommandError, CommandResult, output, trusted_issuer};
+
+/// How often rows that have expired are removed.
+const REAP_EVERY: Duration = Duration::from_secs(30);
+
+/// How many of them at once.
+const REAP_AT_ONCE: usize = 1000;
+
+/// How long requests that are under way have to end after a signal: longer than a call to a provider may take.
+const GRACE: Duration = Duration::from_secs(15);
+
+const EGRESS_HELP: &str =
+    "Let requests go to HOST:PORT or CIDR[:PORT] although it is not on the public internet (repeatable)";
+
+const ISSUER_HELP: &str = "Accept users' tokens of this issuer: \
+    issuer=URL,audience=A[,client=C][,alg=ALG][,typ=T][,subject-claim=N], or JSON (repeatable)";
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420", env = "AGENT_IDENTITY_LISTEN")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Where browsers and clients reach this server from outside, such as `https://identity.example.com`
+    #[arg(long, value_name = "URL", env = "AGENT_IDENTITY_PUBLIC_BASE_URL", value_parser = public_base_url)]
+    public_base_url: Option<String>,
+    /// Where requests may go besides the public internet.
+    #[arg(long, value_name = "HOST:PORT", help = EGRESS_HELP, env = "AGENT_IDENTITY_EGRESS_ALLOW", value_delimiter = ',')]
+    allow_egress: Vec<AllowRule>,
+    /// Whose tokens open sessions.
+    #[arg(long, value_name = "ISSUER", help = ISSUER_HELP, env = "AGENT_IDENTITY_TRUSTED_ISSUERS", value_parser = trusted_issuers)]
+    trusted_issuer: Vec<Issuers>,
+    #[command(flatten)]
+    region: RegionArgs,
+    /// PEM file with further roots for outbound TLS
+    #[arg(long, value_name = "FILE", env = "AGENT_IDENTITY_EXTRA_CA_FILE")]
+    extra_ca_file: Option<PathBuf>,
+    /// What is logged, such as info or agent_identity_service=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "AGENT_IDENTITY_LOG", value_parser = log_filter)]
+    log: String,
+}
+
+/// The issuers in one value of `--trusted-issuer`.
+#[derive(Clone, Debug)]
+struct Issuers(Vec<TrustedIssuer>);
+
+fn trusted_issuers(text: &str) -> Result<Issuers, String> {
+    trusted_issuer::parse(text).map(Issuers)
+}
+
+/// A server that is ready.
+pub struct Server {
+    /// Where it listens.
+    pub url: String,
+    /// Whether it is reached on loopback alone, and takes the default key.
+    direct: bool,
+    listener: TcpListener,
+    router: Router,
+    work: TaskTracker,
+    stopping: CancellationToken,
+    local: Local,
+}
+
+/// What a server is made of, besides its data.
+pub struct Plan {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// As `--public-base-url`.
+    pub public_base_url: Option<String>,
+    /// As `--allow-egress`.
+    pub egress: AllowList,
+    /// As `--trusted-issuer`.
+    pub issuers: Vec<TrustedIssuer>,
+    /// As `--region`.
+    pub region: String,
+    /// Contents of `--extra-ca-file`.
+    pub extra_roots: Vec<u8>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the server cannot start.
+pub async fn run(args: ServeArgs) -> CommandResult {
+    agent_identity_telemetry::start(&args.log)?;
+    let data = args.data.path()?;
+    let extra_roots = match &args.extra_ca_file {
+        Some(path) => {
+            let wrong = |error: &dyn std::fmt::Display| {
+                CommandError(format!("--extra-ca-file {}: {error}", path.display()))
+            };
+            let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
+            let roots = agent_identity_egress::check_extra_roots(&pem).map_err(|error| wrong(&error))?;
+            if roots == 0 {
+                return Err(wrong(&"holds no certificate; it wants PEM"));
+            }
+            pem
+        }
+        None => Vec::new(),
+    };
+    let plan = Plan {
+        listen: args.listen,
+        public_base_url: args.public_base_url,
+        egress: AllowList::new(args.allow_egress),
+        issuers: args.trusted_issuer.into_iter().flat_map(|issuers| issuers.0).collect(),
+        region: args.region.region,
+        extra_roots,
+    };
+    // Before the ready line: a signal from then on is a clean shutdown.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = Server::start(&data, plan).await?;
+    let mut running = Running {
+        pid: std::process::id(),
+        url: server.url.clone(),
+        started_at: server.local.services.ports().clock.now().as_seconds(),
+        default_key: server.direct,
+        stopped: false,
+    };
+    running.write(&data)?;
+    Running::prune(&data);
+    output::print(&format!("listening on {}", server.url));
+    tracing::info!(url = server.url, data = %data.display(), "ready");
+    let (told, stop) = tokio::sync::oneshot::channel::<()>();
+    let signals = async move {
+        let mut told = Some(told);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match told.take() {
+                Some(told) => {
+                    tracing::info!(
+                        "stopping: no new connections, what is in flight ends first; a second signal ends it at once"
+                    );
+                    let _nobody_waits = told.send(());
+                }
+                None => return,
+            }
+        }
+    };
+    let stop = async {
+        let _told = stop.await;
+    };
+    tokio::select! {
+        () = server.run(stop) => {}
+        () = signals => tracing::warn!("stopped at once by a second signal; the next start picks up what was in flight"),
+    }
+    running.stopped = true;
+    running.write(&data)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Server {
+    /// Binds, opens the data directory and makes the default access key when there is none.
+    ///
+    /// # Errors
+    /// When the address is not loopback and what that takes (D21) is not there; when the data cannot be used.
+    pub async fn start(data: &std::path::Path, plan: Plan) -> CommandResult<Self> {
+        let loopback = plan.listen.ip().is_loopback();
+        let public = plan.public_base_url;
+        if !loopback && public.as_deref().is_some_and(|url| !url.starts_with("https://")) {
+            return Err(CommandError(
+                "beyond loopback the --public-base-url must begin with https://".to_owned(),
+            ));
+        }
+        if !loopback && public.is_none() {
+            return Err(CommandError(format!(
+                "{} is not a loopback address: say how the server is reached from outside with --public-base-url https://…",
+                plan.listen
+            )));
+        }
+        let listener = TcpListener::bind(plan.listen)
+            .await
+            .map_err(|error| CommandError(format!("cannot listen on {}: {error}", plan.listen)))?;
+        let address = listener.local_addr()?;
+        let url = format!("http://{address}");
+        let direct = loopback && public.is_none();
+        let issuers = if plan.issuers.is_empty() && direct {
+            IssuerPolicy::AnyIssuer
+        } else {
+            IssuerPolicy::Trusted(plan.issuers)
+        };
+        let settings = Settings {
+            region: plan.region,
+            public_base_url: public.clone().unwrap_or_else(|| url.clone()),
+            issuers,
+            built_in_return_page: direct,
+            egress: plan.egress,
+            extra_roots: plan.extra_roots,
+        };
+        let local = compose::open(data, settings).await?;
+        if loopback {
+            default_key::ensure(data, &local.services).await?;
+        } else if !default_key::others(&local.services).await? {
+            return Err(CommandError(format!(
+                "{} is not a loopback address, and the default access key is for loopback only: make one of your own first with \
+                 `agent-identity access-keys create --name NAME --grant …`",
+                plan.listen
+            )));
+        }
+        let services = Arc::clone(&local.services);
+        let (work, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let api = Api {
+            authenticate: Arc::new(AccessKeys::new(Arc::clone(&services), direct)),
+            hosts: hosts(address, public.as_deref()),
+            services,
+            work: work.clone(),
+            stopping: stopping.clone(),
+        };
+        let authority = address.to_string();
+        let router = agent_identity_api::router(api, challenge::route(&local.challenge_key, &authority));
+        Ok(Self { url, direct, listener, router, work, stopping, local })
+    }
+
+    /// Serves until `stop`, then lets what is in flight end.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let store = Arc::clone(&self.local.store);
+        let reaper = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(REAP_EVERY).await;
+                if let Err(error) = store.reap(REAP_AT_ONCE).await {
+                    tracing::warn!(%error, "expired rows could not be removed");
+                }
+            }
+        });
+        let open = accept::until(stop, &self.stopping, self.listener, self.router).await;
+        self.stopping.cancel();
+        self.work.close();
+        let ended = async { tokio::join!(open.shutdown(), self.work.wait()) };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!(
+                "requests were still under way when the server stopped; the next start picks them up"
+            );
+        }
+        reaper.abort();
+    }
+}
+
+/// `https://host[:port]`, without a trailing slash. Plain http is for loopback names. A path is refused: the routes do not
+/// move, and a proxy that strips one would break every signature.
+fn public_base_url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
+    let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        return Err("must begin with https://".to_owned());
+    }
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if url.host_str().is_none() || !bare || !url.username().is_empty() || url.password().is_some() {
+        return Err("must be https://HOST[:PORT], without path, query, fragment or user".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// What may be logged.
+///
+/// # Errors
+/// The text says what is wrong.
+pub fn log_filter(text: &str) -> Result<String, String> {
+    agent_identity_telemetry::check(text).map(|()| text.to_owned())
+}
+
+/// The authorities that are served: loopback names with our port, the address itself, and the public one.
+fn hosts(address: SocketAddr, public: Option<&str>) -> Hosts {
+    let port = address.port();
+    let mut hosts = Vec::new();
+    if address.ip().is_loopback() {
+        hosts.extend([format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
+    }
+    if !address.ip().is_unspecified() {
+        hosts.push(address.to_string());
+    }
+    let public = public.and_then(|url| url::Url::parse(url).ok());
+    if let Some(host) = public.as_ref().and_then(|url| url.host_str()) {
+        let host = host.to_ascii_lowercase();
+        match public.as_ref().and_then(url::Url::port) {
+            Some(port) => hosts.push(format!("{host}:{port}")),
+            None => hosts.push(host),
+        }
+    }
+    Hosts::Only(hosts)
+}

@@ -1,0 +1,247 @@
+//! The operations of the wire: which path is which, and what each request goes through.
+
+mod api_key_provider;
+mod credential;
+mod network;
+mod oauth2_provider;
+mod shapes;
+mod workload;
+mod workload_token;
+
+use agent_identity_core::grant::{Action, Principal};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde_json::Value;
+
+use crate::fields::Members;
+use crate::gate::{drain, read_body};
+use crate::sigv4::SignedRequest;
+use crate::{Api, Failure};
+
+macro_rules! operations {
+    ($($variant:ident $path:literal $status:ident => $module:ident::$handler:ident,)*) => {
+        /// The operations, by their names on the wire.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Operation { $($variant,)* }
+
+        impl Operation {
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            fn of(method: &Method, path: &str) -> Option<Self> {
+                match path {
+                    $($path if method == Method::POST => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            #[cfg(test)]
+            const fn path(self) -> &'static str {
+                match self { $(Self::$variant => $path,)* }
+            }
+
+            const fn success(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            async fn call(self, api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+                match self { $(Self::$variant => $module::$handler(api, principal, body).await,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    CreateWorkloadIdentity "/identities/CreateWorkloadIdentity" CREATED => workload::create,
+    GetWorkloadIdentity "/identities/GetWorkloadIdentity" OK => workload::get,
+    UpdateWorkloadIdentity "/identities/UpdateWorkloadIdentity" OK => workload::update,
+    DeleteWorkloadIdentity "/identities/DeleteWorkloadIdentity" NO_CONTENT => workload::delete,
+    ListWorkloadIdentities "/identities/ListWorkloadIdentities" OK => workload::list,
+    CreateApiKeyCredentialProvider "/identities/CreateApiKeyCredentialProvider" CREATED => api_key_provider::create,
+    GetApiKeyCredentialProvider "/identities/GetApiKeyCredentialProvider" OK => api_key_provider::get,
+    UpdateApiKeyCredentialProvider "/identities/UpdateApiKeyCredentialProvider" OK => api_key_provider::update,
+    DeleteApiKeyCredentialProvider "/identities/DeleteApiKeyCredentialProvider" NO_CONTENT => api_key_provider::delete,
+    ListApiKeyCredentialProviders "/identities/ListApiKeyCredentialProviders" OK => api_key_provider::list,
+    CreateOauth2CredentialProvider "/identities/CreateOauth2CredentialProvider" CREATED => oauth2_provider::create,
+    GetOauth2CredentialProvider "/identities/GetOauth2CredentialProvider" OK => oauth2_provider::get,
+    UpdateOauth2CredentialProvider "/identities/UpdateOauth2CredentialProvider" OK => oauth2_provider::update,
+    DeleteOauth2CredentialProvider "/identities/DeleteOauth2CredentialProvider" NO_CONTENT => oauth2_provider::delete,
+    ListOauth2CredentialProviders "/identities/ListOauth2CredentialProviders" OK => oauth2_provider::list,
+    GetWorkloadAccessToken "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
+    GetWorkloadAccessTokenForJWT "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
+    GetWorkloadAccessTokenForUserId "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
+    GetResourceOauth2Token "/identities/oauth2/token" OK => credential::oauth2_token,
+    GetResourceApiKey "/identities/api-key" OK => credential::api_key,
+    CompleteResourceTokenAuth "/identities/CompleteResourceTokenAuth" OK => credential::complete,
+}
+
+/// Serves whatever is no page for a browser.
+pub(crate) async fn serve(State(api): State<Api>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(operation) = Operation::of(&parts.method, parts.uri.path()) else {
+        let drained = drain(&api, body).await;
+        return drained.err().unwrap_or_else(|| unknown(&parts.method, parts.uri.path())).into_response();
+    };
+    let mut principal = None;
+    let began = api.services.ports().clock.elapsed();
+    let outcome = perform(&api, operation, &parts, body, &mut principal).await;
+    let took = api.services.ports().clock.elapsed().saturating_sub(began);
+    log(operation, principal.as_ref(), &outcome, took);
+    match outcome {
+        Ok(value) if operation.success() == StatusCode::NO_CONTENT => {
+            debug_assert!(value.is_null(), "an operation without content answers none");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Ok(value) => {
+            let mut response = (operation.success(), value.to_string()).into_response();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn perform(
+    api: &Api,
+    operation: Operation,
+    parts: &http::request::Parts,
+    body: Body,
+    principal: &mut Option<Principal>,
+) -> Result<Value, Failure> {
+    if let Err(refused) = admit(api, parts).await {
+        let _refused_already = drain(api, body).await;
+        return Err(refused);
+    }
+    let body = read_body(api, body).await?;
+    let signed = SignedRequest { body: &body, ..unread(parts) };
+    let caller = principal.insert(api.authenticate.authenticate(&signed).await?);
+    let members = match serde_json::from_slice::<Value>(&body) {
+        Ok(Value::Object(map)) => Members::of_body(map),
+        Ok(_) => {
+            return Err(Failure::cannot_parse(StatusCode::BAD_REQUEST, "the body must be a JSON object"));
+        }
+        Err(error) => {
+            let message = format!(
+                "the body is not JSON: {} at line {}, column {}",
+                match error.classify() {
+                    serde_json::error::Category::Eof => "it ends too early",
+                    _ => "a syntax error",
+                },
+                error.line(),
+                error.column()
+            );
+            return Err(Failure::cannot_parse(StatusCode::BAD_REQUEST, message));
+        }
+    };
+    operation.call(api, caller, members).await
+}
+
+/// The request without its body.
+fn unread(parts: &http::request::Parts) -> SignedRequest<'_> {
+    SignedRequest {
+        method: parts.method.as_str(),
+        raw_path: parts.uri.path(),
+        raw_query: parts.uri.query(),
+        headers: &parts.headers,
+        body: &[],
+    }
+}
+
+/// What can be refused by the headers alone is refused before the body costs memory.
+async fn admit(api: &Api, parts: &http::request::Parts) -> Result<(), Failure> {
+    if parts.headers.contains_key(header::ORIGIN) {
+        return Err(Failure::new(
+            "AccessDeniedException",
+            StatusCode::FORBIDDEN,
+            "operations are not for browsers: a request with an Origin header is refused",
+        ));
+    }
+    api.authenticate.admit(&unread(parts)).await
+}
+
+/// The one line of a request in the log: the operation, who asked, what came of it.
+fn log(
+    operation: Operation,
+    principal: Option<&Principal>,
+    outcome: &Result<Value, Failure>,
+    took: std::time::Duration,
+) {
+    let operation_name = operation.name();
+    let principal = principal.map_or("-", |principal| principal.name.as_str());
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(_) => tracing::info!(
+            operation = operation_name,
+            principal,
+            status = operation.success().as_u16(),
+            micros,
+            "served"
+        ),
+        Err(failure) => {
+            let (status, error) = (failure.status.as_u16(), failure.name);
+            let detail = failure.detail.as_deref().unwrap_or_default();
+            if failure.status.is_server_error() {
+                tracing::error!(
+                    operation = operation_name,
+                    principal,
+                    status,
+                    error,
+                    detail,
+                    micros,
+                    "failed"
+                );
+            } else {
+                tracing::info!(
+                    operation = operation_name,
+                    principal,
+                    status,
+                    error,
+                    detail,
+                    micros,
+                    "refused"
+                );
+            }
+        }
+    }
+}
+
+fn unknown(method: &Method, path: &str) -> Failure {
+    let path: String = path.chars().take(128).collect();
+    Failure::new(
+        "UnknownOperationException",
+        StatusCode::NOT_FOUND,
+        format!(
+            "agent-identity does not serve {method} {path}: it has the Identity operations that its documentation lists. A client \
+             for other parts of AgentCore needs an endpoint of its own"
+        ),
+    )
+}
+
+/// Authorizes an action and hands its proof on.
+pub(super) fn authorize<A: Action>(
+    principal: &Principal,
+    action: A,
+) -> Result<agent_identity_core::grant::Authorized<'_, A>, Failure> {
+    Ok(principal.authorize(action)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_found_by_its_path_and_by_post_only() {
+        assert_eq!(Operation::ALL.len(), 21);
+        for operation in Operation::ALL {
+            assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
+            assert_eq!(Operation::of(&Method::GET, operation.path()), None);
+        }
+        assert_eq!(Operation::of(&Method::POST, "/identities/getworkloadidentity"), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! What goes over the wire, byte for byte, and what happens to bytes that are none of ours. No signature here: who asks is
+//! given; signatures have vectors of their own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_api::sigv4::SignedRequest;
+use agent_identity_api::{Api, Authenticate, CancellationToken, Failure, Hosts, TaskTracker, router};
+use agent_identity_core::Secret;
+use agent_identity_core::arn::Place;
+use agent_identity_core::grant::{Grant, Principal};
+use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
+use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
+use agent_identity_core::port::{Event, Events};
+use agent_identity_service::{Config, Ports, Services};
+use agent_identity_testkit::{
+    FixedClock, MemorySecrets, MemoryStore, NoSigningKeys, SeededRandom, Sha256, TestSealer,
+};
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt as _;
+use proptest::prelude::*;
+use tower::ServiceExt as _;
+
+struct Everybody;
+
+#[async_trait]
+impl Authenticate for Everybody {
+    async fn admit(&self, _: &SignedRequest<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn authenticate(&self, _: &SignedRequest<'_>) -> Result<Principal, Failure> {
+        Ok(Principal { name: "access-key/test".to_owned(), grants: vec![Grant::everything()] })
+    }
+}
+
+struct Nowhere;
+
+#[async_trait]
+impl HttpClient for Nowhere {
+    async fn send(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+        Err(HttpError::NotSent { target: "nowhere".to_owned(), reason: "test".to_owned() })
+    }
+}
+
+#[async_trait]
+impl TokenVerifier for Nowhere {
+    async fn verify(&self, _: &Secret, _: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
+        Err(TokenRefused::Invalid { code: "test", reason: "it is a test's".to_owned() })
+    }
+}
+
+impl Events for Nowhere {
+    fn emit(&self, _: Event) {}
+}
+
+fn app() -> Router {
+    app_at("https://identity.example")
+}
+
+fn app_at(public_base_url: &str) -> Router {
+    let clock = Arc::new(FixedClock::default());
+    let ports = Ports {
+        store: Arc::new(MemoryStore::new(clock.clone())),
+        secrets: Arc::new(MemorySecrets::default()),
+        signing_keys: Arc::new(NoSigningKeys),
+        sealer: Arc::new(TestSealer),
+        verifier: Arc::new(Nowhere),
+        http: Arc::new(Nowhere),
+        clock,
+        random: Arc::new(SeededRandom::new(7)),
+        digest: Arc::new(Sha256),
+        events: Arc::new(Nowhere),
+    };
+    let config = Config {
+        place: Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() },
+        public_base_url: public_base_url.to_owned(),
+        issuers: IssuerPolicy::Trusted(Vec::new()),
+        built_in_return_page: false,
+        record_cache: Duration::ZERO,
+        secret_cache: Duration::ZERO,
+    };
+    let services = Arc::new(Services::new(ports, config));
+    let api = Api {
+        services,
+        authenticate: Arc::new(Everybody),
+        hosts: Hosts::Any,
+        work: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+    };
+    router(api, Router::new())
+}
+
+async fn send(app: &Router, method: &str, path: &str, body: impl Into<Body>) -> (u16, String, String) {
+    let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let mut headers: Vec<String> = response
+        .headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    headers.sort();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, headers.join("\n"), String::from_utf8(body.to_vec()).unwrap())
+}
+
+const STORY: &[(&str, &str)] = &[
+    (
+        "CreateWorkloadIdentity",
+        r#"{"name":"agent","allowedResourceOauth2ReturnUrls":["https://app.example/cb"],"tags":{"team":"a b"}}"#,
+    ),
+    ("CreateWorkloadIdentity", r#"{"name":"agent"}"#),
+    ("GetWorkloadIdentity", r#"{"name":"agent"}"#),
+    ("UpdateWorkloadIdentity", r#"{"name":"agent","allowedResourceOauth2ReturnUrls":[]}"#),
+    ("ListWorkloadIdentities", "{}"),
+    ("CreateApiKeyCredentialProvider", r#"{"name":"weather","apiKey":"k"}"#),
+    ("GetApiKeyCredentialProvider", r#"{"name":"weather"}"#),
+    (
+        "UpdateApiKeyCredentialProvider",
+        r#"{"name":"weather","apiKeySecretSource":"EXTERNAL","apiKeySecretConfig":{"secretId":"mine","jsonKey":"key"}}"#,
+    ),
+    ("ListApiKeyCredentialProviders", r#"{"maxResults":1}"#),
+    (
+        "CreateOauth2CredentialProvider",
+        r#"{"name":"gh","credentialProviderVendor":"GithubOauth2","oauth2ProviderConfigInput":{"githubOauth2ProviderConfig":{"clientId":"id","clientSecret":"s"}}}"#,
+    ),
+    (
+        "CreateOauth2CredentialProvider",
+        r#"{"name":"idp","credentialProviderVendor":"CustomOauth2","oauth2ProviderConfigInput":{"customOauth2ProviderConfig":{"oauthDiscovery":{"discoveryUrl":"https://idp.example/.well-known/openid-configuration"},"clientId":"id","clientAuthenticationMethod":"CLIENT_SECRET_POST"}}}"#,
+    ),
+    ("GetOauth2CredentialProvider", r#"{"name":"gh"}"#),
+    ("ListOauth2CredentialProviders", r#"{"maxResults":20}"#),
+    (
+        "CreateOauth2CredentialProvider",
+        r#"{"name":"x y","credentialProviderVendor":"GoogleOauth2","oauth2ProviderConfigInput":{"GoogleOauth2ProviderConfigInput":{"clientId":""}}}"#,
+    ),
+    ("GetWorkloadAccessTokenForJWT", r#"{"workloadName":"agent","userToken":"a.b.c"}"#),
+    ("GetWorkloadAccessToken", r#"{"workloadName":"nobody"}"#),
+    (
+        "oauth2/token",
+        r#"{"workloadIdentityToken":"x","resourceCredentialProviderName":"gh","scopes":["a"],"oauth2Flow":"M2M"}"#,
+    ),
+    ("oauth2/token", r#"{"scopes":"a","oauth2Flow":"m2m","sessionUri":"urn:x","forceAuthentication":"yes"}"#),
+    ("api-key", "[]"),
+    ("api-key", "{"),
+    (
+        "CompleteResourceTokenAuth",
+        r#"{"sessionUri":"urn:ietf:params:oauth:request_uri:a","userIdentifier":{"userId":"u","userToken":"a.b.c"}}"#,
+    ),
+    (
+        "CompleteResourceTokenAuth",
+        r#"{"sessionUri":"urn:ietf:params:oauth:request_uri:a","userIdentifier":{"userId":"u"}}"#,
+    ),
+    ("DeleteOauth2CredentialProvider", r#"{"name":"gh"}"#),
+    ("DeleteApiKeyCredentialProvider", r#"{"name":"weather"}"#),
+    ("DeleteWorkloadIdentity", r#"{"name":"agent"}"#),
+    ("DeleteWorkloadIdentity", r#"{"name":"agent"}"#),
+    ("CreatePaymentCredentialProvider", "{}"),
+];
+
+/// The story's requests and answers, with every header. `UPDATE_WIRE=1` writes it anew: read the difference before you
+/// commit it.
+#[tokio::test]
+async fn the_wire_is_byte_for_byte_what_it_was() {
+    let app = app();
+    let mut told = String::new();
+    for (operation, body) in STORY {
+        let (status, headers, answer) = send(&app, "POST", &format!("/identities/{operation}"), *body).await;
+        told += &format!("> POST /identities/{operation}\n> {body}\n< {status}\n");
+        for header in headers.lines() {
+            told += &format!("< {header}\n");
+        }
+        told += &format!("< {answer}\n\n");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire.txt");
+    if std::env::var_os("UPDATE_WIRE").is_some() {
+        std::fs::write(path, &told).unwrap();
+    }
+    let expected = std::fs::read_to_string(path).unwrap();
+    assert!(told == expected, "the wire changed:\n{}", difference(&expected, &told));
+}
+
+fn difference(expected: &str, told: &str) -> String {
+    let pairs = expected.lines().zip(told.lines());
+    pairs.filter(|(a, b)| a != b).map(|(a, b)| format!("- {a}\n+ {b}\n")).take(10).collect()
+}
+
+#[tokio::test]
+async fn d12_on_https_the_cookie_is_the_hosts_alone_and_on_loopback_it_is_not_secure() {
+    for (base, name, secure) in [
+        ("https://identity.example", "__Host-agent-identity-consent", true),
+        ("http://127.0.0.1:7420", "agent-identity-consent", false),
+    ] {
+        let app = app_at(base);
+        let post = |path: &'static str, body: String| {
+            let app = app.clone();
+            async move { send(&app, "POST", path, body).await }
+        };
+        post(
+            "/identities/CreateWorkloadIdentity",
+            r#"{"name":"agent","allowedResourceOauth2ReturnUrls":["https://app.example/cb"]}"#.to_owned(),
+        )
+        .await;
+        post("/identities/CreateOauth2CredentialProvider", r#"{"name":"gh","credentialProviderVendor":"GithubOauth2","oauth2ProviderConfigInput":{"githubOauth2ProviderConfig":{"clientId":"id","clientSecret":"s"}}}"#.to_owned()).await;
+        let (_, _, wat) = post(
+            "/identities/GetWorkloadAccessTokenForUserId",
+            r#"{"workloadName":"agent","userId":"ada"}"#.to_owned(),
+        )
+        .await;
+        let wat: serde_json::Value = serde_json::from_str(&wat).unwrap();
+        let wanted = serde_json::json!({
+            "workloadIdentityToken": wat["workloadAccessToken"], "resourceCredentialProviderName": "gh", "scopes": ["repo"],
+            "oauth2Flow": "USER_FEDERATION", "resourceOauth2ReturnUrl": "https://app.example/cb",
+        });
+        let (_, _, answer) = post("/identities/oauth2/token", wanted.to_string()).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let form = format!("request_uri={}", answer["sessionUri"].as_str().unwrap());
+        let (status, headers, _) = post("/identities/oauth2/authorize", form).await;
+        assert_eq!(status, 303, "{headers}");
+        let cookie = headers.lines().find(|line| line.starts_with("set-cookie: ")).unwrap();
+        assert!(cookie.starts_with(&format!("set-cookie: {name}=")), "{cookie}");
+        assert!(
+            cookie.contains("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600") && !cookie.contains("Domain")
+        );
+        assert_eq!(cookie.ends_with("; Secure"), secure, "{cookie}");
+        assert!(headers.contains("location: https://github.com/login/oauth/authorize?"));
+    }
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|value| value.to_string()),
+        any::<f64>()
+            .prop_filter("JSON has no NaN", |value| value.is_finite())
+            .prop_map(|value| value.to_string()),
+        "\\PC{0,20}".prop_map(|text| serde_json::Value::String(text).to_string()),
+        Just("\"GoogleOauth2\"".to_owned()),
+        Just("\"agent\"".to_owned()),
+    ];
+    let name = prop_oneof![
+        Just("name"),
+        Just("workloadName"),
+        Just("credentialProviderVendor"),
+        Just("oauth2ProviderConfigInput"),
+        Just("customOauth2ProviderConfig"),
+        Just("googleOauth2ProviderConfig"),
+        Just("oauthDiscovery"),
+        Just("clientId"),
+        Just("tags"),
+        Just("maxResults"),
+        Just("nextToken"),
+        Just("scopes"),
+        Just("userIdentifier"),
+        Just("sessionUri"),
+    ];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            proptest::collection::vec((name.clone(), inner), 0..6).prop_map(|members| {
+                let members: Vec<String> =
+                    members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_json_comes_the_answer_is_never_a_5xx(body in json()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let app = app();
+            for (operation, _) in STORY {
+                let (status, headers, answer) = send(&app, "POST", &format!("/identities/{operation}"), body.clone()).await;
+                assert!(status < 500, "{operation} {body}: {status} {answer}");
+                if status == 400 {
+                    assert!(headers.contains("x-amzn-errortype: ValidationException") && answer.contains("\"fieldList\":[{"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn whatever_bytes_come_to_a_browsers_endpoint_the_answer_is_never_a_5xx(bytes: Vec<u8>, path in "[a-zA-Z0-9%?&=/.:_-]{0,60}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let app = app();
+            for (method, start) in [
+                ("GET", "/identities/oauth2/authorize?request_uri="), ("POST", "/identities/oauth2/authorize?"),
+                ("GET", "/identities/oauth2/callback/"), ("GET", "/identities/oauth2/return?session_id="), ("GET", "/"),
+            ] {
+                let uri = format!("{start}{path}");
+                if uri.parse::<http::Uri>().is_ok() {
+                    let (status, ..) = send(&app, method, &uri, bytes.clone()).await;
+                    assert!(status < 500, "{method} {uri}: {status}");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,92 @@
+//! The port for outbound HTTP, and the plain request and response values that the sans-IO crates build and read.
+
+use async_trait::async_trait;
+
+use crate::Secret;
+
+/// An outbound request. Bodies are whole and small: token endpoints, discovery documents, key sets.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// The absolute URL. Never holds a secret.
+    pub url: String,
+    /// Header names (lower case) and values. A value may be a secret, so all are held as such.
+    pub headers: Vec<(&'static str, Secret)>,
+    /// The body, if any. It may carry client secrets and tokens.
+    pub body: Option<Secret>,
+}
+
+/// The methods that this product sends on its own behalf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET, for discovery documents and key sets.
+    Get,
+    /// POST, for token, revocation and introspection endpoints.
+    Post,
+    /// DELETE, for providers whose revocation is one.
+    Delete,
+}
+
+/// The answer to an [`HttpRequest`]. The body may hold tokens, hence no `Debug` of it.
+#[derive(Clone)]
+pub struct HttpResponse {
+    /// The status code.
+    pub status: u16,
+    /// Header names in lower case, with their values.
+    pub headers: Vec<(String, String)>,
+    /// The whole body, at most the client's cap.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpResponse").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl HttpResponse {
+    /// The first value of the header with this lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Why there is no usable answer. The difference between the first two decides whether a grant can be lost (D5).
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Nothing was sent: the target is forbidden by the egress guard. It will stay so.
+    #[error("egress to {target} is not allowed: {reason}")]
+    Forbidden {
+        /// `host:port`, without path or query.
+        target: String,
+        /// Why, and what would allow it.
+        reason: String,
+    },
+    /// No byte of the request left: name resolution, connect or TLS failed. Safe to repeat.
+    #[error("cannot reach {target}: {reason}")]
+    NotSent {
+        /// `host:port`, without path or query.
+        target: String,
+        /// The cause, without secrets.
+        reason: String,
+    },
+    /// The request left at least in part, and no whole answer came: its outcome is **unknown** (D5).
+    #[error("no usable answer from {target}: {reason}")]
+    Unknown {
+        /// `host:port`, without path or query.
+        target: String,
+        /// The cause, without secrets.
+        reason: String,
+    },
+}
+
+/// The guarded client to the world.
+#[async_trait]
+pub trait HttpClient: Send + Sync {
+    /// Sends one request and reads the whole answer, without following redirects.
+    ///
+    /// # Errors
+    /// See [`HttpError`]; any status code, 5xx included, is an `Ok`.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+}

@@ -1,0 +1,110 @@
+//! Trusted issuers (D4), and the port that verifies a user's token.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Secret, Timestamp};
+
+/// The largest inbound token that is looked at, in bytes (D20).
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Signature algorithms that a user's token may have. There is no `none` and no HMAC, by construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// Ed25519 (RFC 8037, RFC 9864).
+    EdDSA,
+}
+
+/// An issuer whose tokens open sessions, and what such a token must say: an issuer alone is not enough (D4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrustedIssuer {
+    /// The `iss` claim, compared byte for byte.
+    pub issuer: String,
+    /// Accepted `aud` values; a token needs one of them, or one of `clients`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// Accepted `client_id` or `azp` values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Accepted algorithms; empty means every [`Algorithm`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<Algorithm>,
+    /// The `typ` header that a token must have (compared without case and without `application/`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typ: Option<String>,
+    /// The claim that identifies the user (D10).
+    #[serde(default = "default_subject_claim")]
+    pub subject_claim: String,
+}
+
+/// `sub` (OpenID Connect Core §2).
+pub fn default_subject_claim() -> String {
+    "sub".to_owned()
+}
+
+/// Which tokens are acceptable.
+#[derive(Clone, Debug)]
+pub enum IssuerPolicy {
+    /// Tokens of these issuers, held to their rules.
+    Trusted(Vec<TrustedIssuer>),
+    /// Tokens of any issuer whose keys discovery finds: embedded mode on loopback with no configuration at all (D4).
+    AnyIssuer,
+}
+
+/// What a verified token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// The name of the claim that identified the user.
+    pub subject_claim: String,
+    /// Its value.
+    pub subject: String,
+    /// The `exp` claim.
+    pub expires_at: Timestamp,
+    /// The `iat` claim, if any.
+    pub issued_at: Option<Timestamp>,
+}
+
+/// Why a token was refused. The code is stable, for logs; the caller learns less.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TokenRefused {
+    /// The token does not pass. `reason` never holds the token or a claim's value.
+    #[error("{reason}")]
+    Invalid {
+        /// A stable code, such as `expired` or `signature`.
+        code: &'static str,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// The issuer's keys cannot be had now; the same token may pass later.
+    #[error("the issuer's keys cannot be read: {0}")]
+    KeysUnavailable(String),
+}
+
+/// Verifies users' tokens. Made by `jose`.
+#[async_trait]
+pub trait TokenVerifier: Send + Sync {
+    /// Verifies signature, times, issuer and the issuer's rules.
+    ///
+    /// # Errors
+    /// [`TokenRefused`].
+    async fn verify(&self, token: &Secret, policy: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused>;
+}

@@ -1,0 +1,139 @@
+//! The smaller ports: digests, secrets, signing keys, events, meters.
+
+use async_trait::async_trait;
+
+use crate::provider::SecretReference;
+use crate::{Id, ProviderName, Secret, Timestamp};
+
+/// SHA-256. A port only because `core` has no cryptography of its own.
+pub trait Digest: Send + Sync {
+    /// SHA-256 of `bytes`.
+    fn sha256(&self, bytes: &[u8]) -> [u8; 32];
+}
+
+/// Why a secret or signing key is not to be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SecretError {
+    /// There is none of this name or ARN, or no such field in it.
+    #[error("{0}")]
+    NotFound(String),
+    /// It exists, but this provider may not use it (D2).
+    #[error("{0}")]
+    Denied(String),
+    /// The store of secrets does not answer.
+    #[error("the store of secrets failed: {0}")]
+    Failed(String),
+}
+
+/// Client secrets and API keys: few, changed by hand.
+#[async_trait]
+pub trait SecretStore: Send + Sync {
+    /// Stores a new version of the managed secret `name` and returns its reference. Creates the secret when there is none.
+    /// The versions before stay readable until [`SecretStore::remove_version`].
+    ///
+    /// # Errors
+    /// [`SecretError::Failed`].
+    async fn put(&self, name: &str, value: &Secret) -> Result<StoredSecret, SecretError>;
+
+    /// The value of one version of a managed secret.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    async fn get(&self, stored: &StoredSecret) -> Result<Secret, SecretError>;
+
+    /// Removes this one version of a managed secret, and no other: the record that named it now names another. (Never "all
+    /// but the newest": two updates at once would remove each other's.) Removing what is not there is no error.
+    ///
+    /// # Errors
+    /// [`SecretError::Failed`].
+    async fn remove_version(&self, superseded: &StoredSecret) -> Result<(), SecretError>;
+
+    /// Deletes a managed secret with all its versions. Deleting what is not there is no error.
+    ///
+    /// # Errors
+    /// [`SecretError::Failed`].
+    async fn delete(&self, arn: &str) -> Result<(), SecretError>;
+
+    /// The value of a secret that somebody else keeps, if it may be used by this provider (D2). With a JSON key the secret
+    /// must be a JSON object and the value the text under that key.
+    ///
+    /// # Errors
+    /// [`SecretError`]; `NotFound` names what was asked for.
+    async fn get_external(
+        &self,
+        reference: &SecretReference,
+        provider: &ProviderName,
+    ) -> Result<Secret, SecretError>;
+}
+
+/// Where a managed secret is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StoredSecret {
+    /// Its ARN: a real one of Secrets Manager, or a synthetic one.
+    pub arn: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Algorithms of `private_key_jwt` assertions (`contract.md` 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum SigningAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+}
+
+impl SigningAlgorithm {
+    /// The `alg` header value (RFC 7518 §3.1).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::PS256 => "PS256",
+            Self::ES256 => "ES256",
+        }
+    }
+}
+
+/// Private keys that sign client assertions and never leave their keeper: KMS, or the local store.
+#[async_trait]
+pub trait SigningKeys: Send + Sync {
+    /// Signs `message` (hashing it first) with the key behind `key_arn`, if it may be used by this provider (D2). ECDSA
+    /// signatures are the fixed-length form of RFC 7518 §3.4.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    async fn sign(
+        &self,
+        key_arn: &str,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        provider: &ProviderName,
+    ) -> Result<Vec<u8>, SecretError>;
+}
+
+/// What happened to a connection, for whoever must act on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A user must consent again.
+    NeedsConsent {
+        /// The workload's id.
+        workload: Id<crate::workload::Workload>,
+        /// The provider's id.
+        provider: Id<crate::provider::Oauth2Provider>,
+        /// The user.
+        user: crate::user::UserKey,
+        /// Why: a stable code such as `invalid_grant`, `lost_rotation`, `provider_changed`.
+        reason: &'static str,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Tells others what happened. Must not fail the request that caused it.
+pub trait Events: Send + Sync {
+    /// Emits one event.
+    fn emit(&self, event: Event);
+}

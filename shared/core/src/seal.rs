@@ -1,0 +1,141 @@
+//! The ports for sealing, and what a sealed value is bound to (D19).
+
+use async_trait::async_trait;
+
+use crate::encoding;
+
+/// What a vault key is for. Separate purposes have separate keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// User keys and client-credentials tokens.
+    Vault,
+    /// Workload access tokens.
+    Wat,
+    /// The `state` of a consent and what else its browser carries.
+    Consent,
+    /// Page tokens of lists.
+    Page,
+    /// Managed secrets and signing keys, where the store of secrets is ours.
+    Secret,
+    /// Secrets of access keys.
+    AccessKey,
+}
+
+impl Purpose {
+    /// The stable text form, used in encryption contexts and stored keys.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vault => "vault",
+            Self::Wat => "wat",
+            Self::Consent => "consent",
+            Self::Page => "page",
+            Self::Secret => "secret",
+            Self::AccessKey => "access-key",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Vault, Self::Wat, Self::Consent, Self::Page, Self::Secret, Self::AccessKey];
+}
+
+/// What a sealed value is and whose: authenticated, not stored, so that a ciphertext moved elsewhere does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context(Vec<u8>);
+
+impl Context {
+    /// From a label of what the value is, and the fields that say whose, unambiguously framed.
+    pub fn new<'a>(what: &'a str, fields: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self(encoding::length_prefixed(std::iter::once(what.as_bytes()).chain(fields)))
+    }
+
+    /// The framed bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Why a value could not be sealed or opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SealError {
+    /// It was not sealed by us for this purpose and context, or was changed since. Deliberately says no more.
+    #[error("the sealed value does not open")]
+    Broken,
+    /// The key is not to be had now (the store or the key service does not answer).
+    #[error("the vault key is not available: {0}")]
+    KeyUnavailable(String),
+}
+
+/// A 32-byte key that is wiped when dropped and never shown.
+#[derive(Clone, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+pub struct Key32([u8; 32]);
+
+impl Key32 {
+    /// From its bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the cipher.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Key32 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[key]")
+    }
+}
+
+/// Seals small values under the versioned vault keys. Made by `jose`.
+#[async_trait]
+pub trait Sealer: Send + Sync {
+    /// Seals `plaintext` under the current key of `purpose`, bound to `context`.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`].
+    async fn seal(&self, purpose: Purpose, context: &Context, plaintext: &[u8])
+    -> Result<Vec<u8>, SealError>;
+
+    /// Opens what [`Sealer::seal`] made, by whichever key version it names. Costs no I/O while that key is cached.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    async fn open(
+        &self,
+        purpose: Purpose,
+        context: &Context,
+        sealed: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError>;
+
+    /// Seals under a key that the caller holds (a user's own key, D19), bound to `context`.
+    fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8>;
+
+    /// Opens what [`Sealer::seal_with`] made.
+    ///
+    /// # Errors
+    /// [`SealError::Broken`].
+    fn open_with(
+        &self,
+        key: &Key32,
+        context: &Context,
+        sealed: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError>;
+}
+
+/// Wraps the vault keys: a KMS key, or a local master key.
+#[async_trait]
+pub trait KeyWrapper: Send + Sync {
+    /// Wraps 32 bytes under an encryption context, which is authenticated and not stored.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`].
+    async fn wrap(&self, key: &Key32, context: &[(&str, &str)]) -> Result<Vec<u8>, SealError>;
+
+    /// Unwraps what [`KeyWrapper::wrap`] made under the same context.
+    ///
+    /// # Errors
+    /// [`SealError::Broken`] for another context, another wrapper, or changed bytes; `KeyUnavailable`.
+    async fn unwrap_key(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Key32, SealError>;
+}

@@ -1,0 +1,119 @@
+//! [`JwtVerifier`]: the profile that users' tokens must meet (RFC 8725, RFC 7519; design 9, D4, D20, D25).
+//!
+//! The order is fixed: size, structure, header, issuer and its record's header rules, key, signature, times, and then what
+//! the issuer's record asks for. Nothing is fetched for an issuer that is not trusted, and nothing but the issuer is
+//! believed before the signature is verified.
+
+use std::sync::Arc;
+
+use agent_identity_core::http::HttpClient;
+use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
+use agent_identity_core::{Clock, Secret};
+use async_trait::async_trait;
+
+use crate::keys::{Issuers, Lookup, Wanted, is_issuer_url};
+
+mod claims;
+mod compact;
+mod header;
+mod members;
+mod refusal;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod times;
+
+use claims::Claims;
+use compact::Compact;
+use header::Header;
+use refusal::refused;
+use rule::Rule;
+pub use times::LEEWAY;
+
+/// Verifies users' tokens against the keys of their issuers.
+pub struct JwtVerifier {
+    issuers: Issuers,
+    clock: Arc<dyn Clock>,
+}
+
+impl JwtVerifier {
+    /// Reads no keys yet. Must be used within a tokio runtime.
+    pub fn new(http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Self {
+        Self { issuers: Issuers::new(http, Arc::clone(&clock)), clock }
+    }
+
+    /// Verifies the signature with the issuer's key for it.
+    async fn verify_signature(
+        &self,
+        token: &Compact<'_>,
+        header: &Header<'_>,
+        issuer: &str,
+        rules: &[Rule<'_>],
+    ) -> Result<(), TokenRefused> {
+        let is_trusted = rules.iter().any(Rule::is_record);
+        let wanted = Wanted {
+            kid: header.kid.as_deref(),
+            algorithm: header.algorithm,
+            named: rules.iter().any(|rule| rule.names(header.algorithm)),
+        };
+        let (issuer, lookup) = self.issuers.key(issuer, is_trusted, wanted).await?;
+        let key = match lookup {
+            Lookup::Found(key) => key,
+            Lookup::Unknown => {
+                return Err(refused("unknown_key", "its issuer publishes no key for it"));
+            }
+            Lookup::OtherAlgorithm => {
+                return Err(refused("key_algorithm", "the key that it names is for another algorithm"));
+            }
+            Lookup::Ambiguous => {
+                return Err(refused(
+                    "ambiguous_key",
+                    "several of its issuer's keys fit; it must name one by `kid`",
+                ));
+            }
+        };
+        if !key.verifies(header.algorithm, token.signing_input, &token.signature) {
+            return Err(refused("signature", "its signature does not verify"));
+        }
+        if !is_trusted && issuer.announce() {
+            tracing::warn!(
+                issuer = %issuer.name(),
+                "accepted a token of an issuer that no configuration names; without any configuration every issuer is"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TokenVerifier for JwtVerifier {
+    async fn verify(&self, token: &Secret, policy: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
+        let token = Compact::parse(token.expose())?;
+        let header = Header::parse(&token.header)?;
+        let claims = Claims::parse(&token.payload, &Rule::subject_claims(policy))?;
+
+        let mut rules = Rule::of_issuer(policy, &claims.issuer);
+        if rules.is_empty() || !is_issuer_url(&claims.issuer) {
+            return Err(refused("issuer", "its issuer is not trusted here"));
+        }
+        rules.retain(|rule| rule.accepts_type(header.typ.as_deref()));
+        if rules.is_empty() {
+            return Err(refused("typ", "its `typ` is not the one that is accepted from its issuer"));
+        }
+        rules.retain(|rule| rule.accepts_algorithm(header.algorithm));
+        if rules.is_empty() {
+            return Err(refused("algorithm", "its `alg` is not one that is accepted from its issuer"));
+        }
+
+        self.verify_signature(&token, &header, &claims.issuer, &rules).await?;
+        times::check(&claims, self.clock.now())?;
+        let (subject_claim, subject) = rule::check_any(&rules, &claims)?;
+        Ok(VerifiedToken {
+            issuer: claims.issuer.to_string(),
+            subject_claim: subject_claim.to_owned(),
+            subject: subject.to_owned(),
+            expires_at: claims.expires_at,
+            issued_at: claims.issued_at,
+        })
+    }
+}

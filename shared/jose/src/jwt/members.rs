@@ -1,0 +1,198 @@
+//! Reads JSON objects without choosing between two members of one name: parsers differ on which of them counts, and an
+//! attacker could mean one for us and the other for somebody else (RFC 8725 §2.4, RFC 7519 §4).
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// What takes the members of an object.
+pub(super) trait Members<'de> {
+    /// Takes one member, by reading its value from `map`; `false` when it has no use for it and read nothing.
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
+}
+
+/// Why an object could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is not one JSON object, or the value of a member that matters has the wrong form.
+    Form,
+    /// Two members have the same name.
+    Duplicate,
+}
+
+/// Reads the one JSON object in `text`.
+pub(super) fn read<'de>(text: &'de str, members: &mut impl Members<'de>) -> Result<(), Fault> {
+    let mut has_duplicate = false;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let object = Object { members, has_duplicate: &mut has_duplicate };
+    match object.deserialize(&mut json).and_then(|()| json.end()) {
+        Ok(()) => Ok(()),
+        Err(_) if has_duplicate => Err(Fault::Duplicate),
+        Err(_) => Err(Fault::Form),
+    }
+}
+
+struct Object<'a, M> {
+    members: &'a mut M,
+    has_duplicate: &'a mut bool,
+}
+
+impl<'de, M: Members<'de>> DeserializeSeed<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
+            if seen.contains(&name) {
+                *self.has_duplicate = true;
+                return Err(A::Error::custom("two members of one name"));
+            }
+            if !self.members.take(&name, &mut map)? {
+                map.next_value::<IgnoredAny>()?;
+            }
+            seen.insert(name);
+        }
+        Ok(())
+    }
+}
+
+/// Text, borrowed from the JSON where it has no escapes.
+pub(super) struct Text<'de>(pub(super) Cow<'de, str>);
+
+struct TextSeed;
+
+impl<'de> DeserializeSeed<'de> for TextSeed {
+    type Value = Text<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Text<'de>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextSeed {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        TextSeed.deserialize(deserializer)
+    }
+}
+
+/// Text, or a list of texts: the forms of `aud` (RFC 7519 §4.1.3).
+pub(super) struct Texts<'de>(pub(super) Vec<Cow<'de, str>>);
+
+impl<'de> serde::Deserialize<'de> for Texts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Texts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Texts<'de>, E> {
+                Ok(Texts(vec![Cow::Borrowed(text)]))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts<'de>, E> {
+                Ok(Texts(vec![Cow::Owned(text.to_owned())]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts<'de>, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(Text(text)) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Text, or something else that does not matter.
+pub(super) struct MaybeText<'de>(pub(super) Option<Cow<'de, str>>);
+
+impl<'de> serde::Deserialize<'de> for MaybeText<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = MaybeText<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(Some(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(Some(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<MaybeText<'de>, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<MaybeText<'de>, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(MaybeText(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MaybeText<'de>, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(MaybeText(None))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}

@@ -1,0 +1,10 @@
+//! The profile, held against tokens of a local issuer and against the attacks that are known.
+
+mod accepted;
+mod claims;
+mod header;
+mod issuers;
+mod properties;
+mod signature;
+mod structure;
+mod support;

@@ -1,0 +1,64 @@
+//! Times in tokens: their form (RFC 7519 §2), and whether the token is valid now.
+
+use std::fmt;
+use std::time::Duration;
+
+use agent_identity_core::Timestamp;
+use agent_identity_core::issuer::TokenRefused;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+use super::claims::Claims;
+use super::refusal::refused;
+
+/// How far the clocks of an issuer and of this machine may differ. A token is good for so long after its `exp`, and from so
+/// long before its `nbf` and `iat`. Machines that keep time are within a second of each other.
+pub const LEEWAY: Duration = Duration::from_secs(30);
+
+/// The end of the year 9999, in seconds: beyond it a date is a mistake, most often milliseconds.
+const LAST_SECOND: f64 = 253_402_300_799.0;
+
+/// Seconds since the epoch, whole or with a fraction. Neither text, nor negative, nor beyond all reason.
+pub(super) struct NumericDate(pub(super) Timestamp);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("seconds since the epoch")
+            }
+
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
+                self.visit_f64(seconds as f64)
+            }
+
+            fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
+                if (0.0..=LAST_SECOND).contains(&seconds) {
+                    Ok(NumericDate(Timestamp::from_millis((seconds * 1000.0) as i64)))
+                } else {
+                    Err(E::custom("out of range"))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Number)
+    }
+}
+
+/// Whether the token is valid at `now`.
+pub(super) fn check(claims: &Claims<'_>, now: Timestamp) -> Result<(), TokenRefused> {
+    if now >= claims.expires_at.plus(LEEWAY) {
+        return Err(refused("expired", "it has expired"));
+    }
+    let horizon = now.plus(LEEWAY);
+    if claims.not_before.is_some_and(|from| from > horizon) {
+        return Err(refused("not_yet_valid", "its `nbf` is in the future"));
+    }
+    if claims.issued_at.is_some_and(|at| at > horizon) {
+        return Err(refused("issued_in_future", "its `iat` is in the future"));
+    }
+    Ok(())
+}

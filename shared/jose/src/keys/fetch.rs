@@ -1,0 +1,55 @@
+//! Reads an issuer's keys from the issuer: its metadata, and the key set that they name.
+
+use agent_identity_core::Secret;
+use agent_identity_core::http::{HttpClient, HttpRequest, HttpResponse, Method};
+use serde::Deserialize;
+
+use super::issuer_url::{is_plain_url, oauth_authorization_server, openid_configuration};
+use super::key_set::KeySet;
+
+/// The largest metadata document or key set, in bytes.
+const MAX_DOCUMENT: usize = 256 * 1024;
+
+/// What is read of the metadata (OpenID Connect Discovery §3, RFC 8414 §2).
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Reads the keys of `issuer`. The error says for the log why there are none.
+pub(super) async fn fetch(http: &dyn HttpClient, issuer: &str) -> Result<KeySet, String> {
+    let mut answer = get(http, openid_configuration(issuer)).await?;
+    // "There is no such document", and not "I cannot answer now".
+    if matches!(answer.status, 400..=428 | 430..=499) {
+        answer = get(http, oauth_authorization_server(issuer)).await?;
+    }
+    let Ok(metadata) = serde_json::from_slice::<Metadata>(document(&answer, "metadata")?) else {
+        return Err("its metadata are not JSON with `issuer` and `jwks_uri`".to_owned());
+    };
+    // Exactly: otherwise one issuer could speak with another's keys (OpenID Connect Discovery §4.3, RFC 8414 §3.3).
+    if metadata.issuer != issuer {
+        return Err("its metadata name another issuer".to_owned());
+    }
+    if !is_plain_url(&metadata.jwks_uri) {
+        return Err("its `jwks_uri` is not a plain http or https URL".to_owned());
+    }
+    let answer = get(http, metadata.jwks_uri).await?;
+    KeySet::parse(document(&answer, "key set")?).map_err(str::to_owned)
+}
+
+async fn get(http: &dyn HttpClient, url: String) -> Result<HttpResponse, String> {
+    let headers = vec![("accept", Secret::new("application/json"))];
+    let request = HttpRequest { method: Method::Get, url, headers, body: None };
+    http.send(request).await.map_err(|error| error.to_string())
+}
+
+fn document<'a>(answer: &'a HttpResponse, what: &str) -> Result<&'a [u8], String> {
+    if answer.status != 200 {
+        return Err(format!("its {what} came with status {}", answer.status));
+    }
+    if answer.body.len() > MAX_DOCUMENT {
+        return Err(format!("its {what} has more than {MAX_DOCUMENT} bytes"));
+    }
+    Ok(&answer.body)
+}

@@ -1,0 +1,12 @@
+//! Cryptography that the use cases stand on: the verification of users' tokens, and the sealing of everything kept.
+//!
+//! What is *not* here: sockets (keys of issuers come through the `HttpClient` port), master keys (they stay behind the
+//! `KeyWrapper` port), and decisions about who may do what. No other crate names `jsonwebtoken`.
+
+mod jwt;
+mod keys;
+mod seal;
+
+pub use jwt::{JwtVerifier, LEEWAY};
+pub use keys::{COOL_DOWN, FRESH, MAX_ISSUERS, MAX_STALE};
+pub use seal::{KEY_LIFE, VaultSealer};

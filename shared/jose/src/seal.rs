@@ -1,0 +1,259 @@
+//! [`VaultSealer`]: seals values under the versioned vault keys (D19).
+//!
+//! A sealed value begins with what is needed to find its key:
+//! ```text
+//! 1 | key version (4, big-endian) | salt | commitment | ciphertext | tag      under a vault key
+//! 2 |                               salt | commitment | ciphertext | tag      under a key of the caller's
+//! ```
+
+use std::sync::Arc;
+
+use agent_identity_core::Clock;
+use agent_identity_core::random::{self, Random};
+use agent_identity_core::seal::{Context, Key32, KeyWrapper, Purpose, SealError, Sealer};
+use agent_identity_core::store::Store;
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+mod envelope;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod vault_key;
+
+pub use ring::KEY_LIFE;
+use ring::{Known, Ring, Version};
+
+const UNDER_VAULT_KEY: u8 = 1;
+const UNDER_GIVEN_KEY: u8 = 2;
+
+/// How often creating a version is tried while other processes create the same one.
+const ATTEMPTS: usize = 8;
+
+/// The sealer over the vault keys in a [`Store`], unwrapped by a [`KeyWrapper`] and kept for [`KEY_LIFE`].
+pub struct VaultSealer {
+    store: Arc<dyn Store>,
+    wrapper: Arc<dyn KeyWrapper>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    rings: Rings,
+}
+
+#[derive(Default)]
+struct Rings {
+    vault: Ring,
+    wat: Ring,
+    consent: Ring,
+    page: Ring,
+    secret: Ring,
+    access_key: Ring,
+}
+
+impl VaultSealer {
+    /// Reads nothing yet: keys are read, and the first version is made, on first use.
+    pub fn new(
+        store: Arc<dyn Store>,
+        wrapper: Arc<dyn KeyWrapper>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        Self { store, wrapper, clock, random, rings: Rings::default() }
+    }
+
+    /// Makes a new version current and returns its number. What older versions sealed still opens. Other processes seal
+    /// under the version before for at most [`KEY_LIFE`], and open the new one at once.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`].
+    pub async fn rotate(&self, purpose: Purpose) -> Result<u32, SealError> {
+        let ring = self.ring(purpose);
+        let _turn = ring.loading.lock().await;
+        for _ in 0..ATTEMPTS {
+            let rows = vault_key::read_from(&*self.store, purpose, ring.highest().unwrap_or(0)).await?;
+            let newest = rows.last().map(vault_key::number).transpose()?;
+            if let Some(made) = self.create_version(purpose, newest.unwrap_or(0).saturating_add(1)).await? {
+                return Ok(made.number);
+            }
+        }
+        Err(contended(purpose))
+    }
+
+    const fn ring(&self, purpose: Purpose) -> &Ring {
+        match purpose {
+            Purpose::Vault => &self.rings.vault,
+            Purpose::Wat => &self.rings.wat,
+            Purpose::Consent => &self.rings.consent,
+            Purpose::Page => &self.rings.page,
+            Purpose::Secret => &self.rings.secret,
+            Purpose::AccessKey => &self.rings.access_key,
+        }
+    }
+
+    fn look(&self, purpose: Purpose, wanted: Option<u32>) -> Known {
+        let now = self.clock.elapsed();
+        match wanted {
+            None => self.ring(purpose).current(now),
+            Some(number) => self.ring(purpose).version(number, now),
+        }
+    }
+
+    /// The wanted version, or the current one. No I/O and no waiting while it is fresh.
+    async fn key(&self, purpose: Purpose, wanted: Option<u32>) -> Result<Version, SealError> {
+        match self.look(purpose, wanted) {
+            Known::Fresh(version) => Ok(version),
+            Known::Due(version) => Ok(self.renewed(purpose, wanted).await.unwrap_or(version)),
+            Known::Nonsense => Err(SealError::Broken),
+            Known::Unread => self.load_in_turn(purpose, wanted).await,
+        }
+    }
+
+    /// The version as renewed, unless another caller is at it, or it cannot be done now: within its life that is no error.
+    async fn renewed(&self, purpose: Purpose, wanted: Option<u32>) -> Option<Version> {
+        let _turn = self.ring(purpose).loading.try_lock().ok()?;
+        match self.load(purpose, wanted).await {
+            Ok(version) => Some(version),
+            Err(error) => {
+                tracing::warn!(purpose = purpose.as_str(), %error, "a vault key could not be renewed yet");
+                None
+            }
+        }
+    }
+
+    async fn load_in_turn(&self, purpose: Purpose, wanted: Option<u32>) -> Result<Version, SealError> {
+        let ring = self.ring(purpose);
+        let before = ring.loads();
+        let _turn = ring.loading.lock().await;
+        match self.look(purpose, wanted) {
+            Known::Fresh(version) | Known::Due(version) => return Ok(version),
+            Known::Nonsense => return Err(SealError::Broken),
+            Known::Unread => {}
+        }
+        // What others found while this call waited is its answer too, or each of a crowd would wait for all before it.
+        match (ring.loads().saturating_sub(before), ring.failure()) {
+            (1.., Some(failure)) => Err(failure),
+            // The first may have begun before this call, and missed what was written in between; the second did not.
+            (2.., None) if wanted.is_some_and(|number| ring.highest().is_none_or(|top| number > top)) => {
+                Err(SealError::Broken)
+            }
+            _ => self.load(purpose, wanted).await,
+        }
+    }
+
+    /// Reads and unwraps the wanted version, or the highest, which is made if there is none. The caller holds the turn.
+    async fn load(&self, purpose: Purpose, wanted: Option<u32>) -> Result<Version, SealError> {
+        let result = self.read_key(purpose, wanted).await;
+        let failure = match &result {
+            Err(error @ SealError::KeyUnavailable(_)) => Some(error.clone()),
+            Ok(_) | Err(SealError::Broken) => None,
+        };
+        self.ring(purpose).note_load(failure, self.clock.elapsed());
+        result
+    }
+
+    async fn read_key(&self, purpose: Purpose, wanted: Option<u32>) -> Result<Version, SealError> {
+        let ring = self.ring(purpose);
+        for _ in 0..ATTEMPTS {
+            // Ages count from before the read, so that what changes while it runs is not missed for longer.
+            let now = self.clock.elapsed();
+            let highest = ring.highest().unwrap_or(0);
+            let first = wanted.map_or(highest, |number| number.min(highest));
+            let rows = vault_key::read_from(&*self.store, purpose, first).await?;
+            if let Some(newest) = rows.last() {
+                ring.note_current(vault_key::number(newest)?, now);
+            }
+            let found = match wanted {
+                None => rows.last(),
+                Some(wanted) => {
+                    rows.iter().find(|row| vault_key::number(row).is_ok_and(|number| number == wanted))
+                }
+            };
+            match (found, wanted) {
+                (Some(row), _) => {
+                    let key = vault_key::unwrap_row(&*self.wrapper, purpose, row).await?;
+                    return Ok(ring.keep(vault_key::number(row)?, key, now));
+                }
+                (None, Some(_)) => return Err(SealError::Broken),
+                (None, None) if highest > 0 => {
+                    return Err(SealError::KeyUnavailable(format!(
+                        "the rows of the vault key `{}` are gone",
+                        purpose.as_str()
+                    )));
+                }
+                (None, None) => {
+                    if let Some(made) = self.create_version(purpose, 1).await? {
+                        return Ok(made);
+                    }
+                }
+            }
+        }
+        Err(contended(purpose))
+    }
+
+    /// Makes this version and keeps it; `None` when another process was first.
+    async fn create_version(&self, purpose: Purpose, number: u32) -> Result<Option<Version>, SealError> {
+        let ring = self.ring(purpose);
+        let now = self.clock.elapsed();
+        let key = Key32::new(random::bytes(&*self.random));
+        let (store, wrapper) = (&*self.store, &*self.wrapper);
+        if !vault_key::create(store, wrapper, purpose, number, &key, self.clock.now()).await? {
+            return Ok(None);
+        }
+        ring.note_current(number, now);
+        Ok(Some(ring.keep(number, key, now)))
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "it fails only without memory or beyond 64 GiB, and going on would lose what was to be kept"
+    )]
+    fn seal_under(&self, key: &Key32, header: &[u8], context: &Context, plaintext: &[u8]) -> Vec<u8> {
+        let salt = random::bytes(&*self.random);
+        envelope::seal(key, context, &salt, header, plaintext).expect("sealing a value in memory")
+    }
+}
+
+fn contended(purpose: Purpose) -> SealError {
+    SealError::KeyUnavailable(format!(
+        "other processes keep making versions of the vault key `{}`",
+        purpose.as_str()
+    ))
+}
+
+#[async_trait]
+impl Sealer for VaultSealer {
+    async fn seal(
+        &self,
+        purpose: Purpose,
+        context: &Context,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let version = self.key(purpose, None).await?;
+        let [a, b, c, d] = version.number.to_be_bytes();
+        Ok(self.seal_under(&version.key, &[UNDER_VAULT_KEY, a, b, c, d], context, plaintext))
+    }
+
+    async fn open(
+        &self,
+        purpose: Purpose,
+        context: &Context,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let [UNDER_VAULT_KEY, a, b, c, d, rest @ ..] = sealed else { return Err(SealError::Broken) };
+        let version = self.key(purpose, Some(u32::from_be_bytes([*a, *b, *c, *d]))).await?;
+        envelope::open(&version.key, context, rest)
+    }
+
+    fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8> {
+        self.seal_under(key, &[UNDER_GIVEN_KEY], context, plaintext)
+    }
+
+    fn open_with(
+        &self,
+        key: &Key32,
+        context: &Context,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let [UNDER_GIVEN_KEY, rest @ ..] = sealed else { return Err(SealError::Broken) };
+        envelope::open(key, context, rest)
+    }
+}

@@ -1,0 +1,116 @@
+//! The rows that hold the wrapped versions of the vault keys.
+
+use agent_identity_core::Timestamp;
+use agent_identity_core::encoding::{base64url, unbase64url};
+use agent_identity_core::record;
+use agent_identity_core::seal::{Key32, KeyWrapper, Purpose, SealError};
+use agent_identity_core::store::{Key, Kind, MAX_BATCH, Query, Row, Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+/// The only vault there is; a name of its own, so that there may be others.
+const VAULT: &str = "default";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VaultKey {
+    /// Base64url of what the wrapper made.
+    wrapped: String,
+    created_at: Timestamp,
+}
+
+/// Digits enough for any `u32`, so that the bytewise order of rows is the order of versions.
+fn sort(version: u32) -> String {
+    format!("{version:010}")
+}
+
+/// The number of the version in `row`.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`] when the row's key is not one that [`sort`] made.
+pub(super) fn number(row: &Row) -> Result<u32, SealError> {
+    row.key.sort.parse().ok().filter(|number| sort(*number) == row.key.sort).ok_or_else(|| {
+        SealError::KeyUnavailable(format!("a row of kind {} has an unknown form", row.key.kind.as_str()))
+    })
+}
+
+fn unavailable(error: impl std::fmt::Display) -> SealError {
+    SealError::KeyUnavailable(error.to_string())
+}
+
+/// All versions from `first` on, in their order.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`] when the store does not answer.
+pub(super) async fn read_from(
+    store: &dyn Store,
+    purpose: Purpose,
+    first: u32,
+) -> Result<Vec<Row>, SealError> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut after = first.checked_sub(1).map(sort);
+    loop {
+        let partition = purpose.as_str().to_owned();
+        let query = Query { kind: Kind::VaultKey, partition, after: after.take(), limit: MAX_BATCH };
+        let page = store.query(query).await.map_err(unavailable)?;
+        let is_last = page.len() < MAX_BATCH;
+        rows.extend(page);
+        match rows.last() {
+            Some(row) if !is_last => after = Some(row.key.sort.clone()),
+            _ => return Ok(rows),
+        }
+    }
+}
+
+/// Unwraps the key in `row`.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`], also when the wrapper says that the row is broken: what is wrong then is the row or the
+/// wrapper's key, not what somebody wants to open.
+pub(super) async fn unwrap_row(
+    wrapper: &dyn KeyWrapper,
+    purpose: Purpose,
+    row: &Row,
+) -> Result<Key32, SealError> {
+    let version = number(row)?;
+    let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
+    let unusable = || {
+        SealError::KeyUnavailable(format!(
+            "version {version} of the vault key `{}` does not unwrap under the configured key",
+            purpose.as_str()
+        ))
+    };
+    let wrapped = unbase64url(&stored.value.wrapped).ok_or_else(unusable)?;
+    let number = version.to_string();
+    match wrapper.unwrap_key(&wrapped, &context(purpose, &number)).await {
+        Err(SealError::Broken) => Err(unusable()),
+        other => other,
+    }
+}
+
+/// Stores `key` as this version, if there is none yet; whether it did.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`].
+pub(super) async fn create(
+    store: &dyn Store,
+    wrapper: &dyn KeyWrapper,
+    purpose: Purpose,
+    version: u32,
+    key: &Key32,
+    now: Timestamp,
+) -> Result<bool, SealError> {
+    let number = version.to_string();
+    let wrapped = base64url(wrapper.wrap(key, &context(purpose, &number)).await?);
+    let address = Key::of(Kind::VaultKey, purpose.as_str(), sort(version));
+    let write = record::create(address, &VaultKey { wrapped, created_at: now }, None).map_err(unavailable)?;
+    match store.write(vec![write]).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict(_)) => Ok(false),
+        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(unavailable(error)),
+    }
+}
+
+/// What the wrapping is bound to (design: {vault, version, purpose}).
+fn context(purpose: Purpose, number: &str) -> [(&'static str, &str); 3] {
+    [("vault", VAULT), ("version", number), ("purpose", purpose.as_str())]
+}

@@ -1,0 +1,223 @@
+//! Client secrets and API keys in the database, sealed.
+
+use std::sync::Arc;
+
+use agent_identity_core::arn::Place;
+use agent_identity_core::grant::Pattern;
+use agent_identity_core::port::{SecretError, SecretStore, StoredSecret};
+use agent_identity_core::provider::SecretReference;
+use agent_identity_core::random::{self, Random};
+use agent_identity_core::seal::{Context, Purpose, SealError, Sealer};
+use agent_identity_core::store::StoreError;
+use agent_identity_core::{ProviderName, Secret, encoding};
+use async_trait::async_trait;
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::LocalName;
+use crate::database::{Database, store_error};
+
+#[cfg(test)]
+mod tests;
+
+/// The secrets of one machine: those that we manage, and those that the administrator keeps (`secrets put`), which a
+/// provider refers to as EXTERNAL. Two tables, so that neither can be read as the other.
+pub struct LocalSecrets {
+    database: Database,
+    sealer: Arc<dyn Sealer>,
+    random: Arc<dyn Random>,
+    place: Place,
+}
+
+impl LocalSecrets {
+    /// The secrets in `database`, sealed by `sealer`; `place` says how their ARNs begin.
+    pub fn new(database: Database, sealer: Arc<dyn Sealer>, random: Arc<dyn Random>, place: Place) -> Self {
+        Self { database, sealer, random, place }
+    }
+
+    /// Stores a secret of the administrator's own under a name, instead of the one that was there, and returns its ARN. With
+    /// `providers`, only providers whose name matches may use it (D2); without, all may.
+    ///
+    /// # Errors
+    /// [`SecretError::Failed`].
+    pub async fn put_external(
+        &self,
+        name: &LocalName,
+        value: &Secret,
+        providers: Option<&Pattern>,
+    ) -> Result<String, SecretError> {
+        let arn = self.place.secret(name.as_str());
+        let version = self.version();
+        let providers = stored_pattern(providers)?;
+        let context = external(&arn, &version, providers.as_deref());
+        let sealed = self.seal(&context, value).await?;
+        let stored = arn.clone();
+        self.database
+            .write(move |connection| {
+                connection
+                    .execute(
+                        "INSERT OR REPLACE INTO external_secrets (arn, version, providers, sealed)
+                         VALUES (?1, ?2, ?3, ?4)",
+                        params![stored, version, providers, sealed],
+                    )
+                    .map_err(store_error)
+            })
+            .await
+            .map_err(failed)?;
+        Ok(arn)
+    }
+
+    /// The version of a secret: random, so that one that was deleted and made again shares none with the old one (D9).
+    fn version(&self) -> String {
+        encoding::hex(&random::bytes::<16>(&*self.random))
+    }
+
+    async fn seal(&self, context: &Context, value: &Secret) -> Result<Vec<u8>, SecretError> {
+        self.sealer.seal(Purpose::Secret, context, value.expose().as_bytes()).await.map_err(unsealed)
+    }
+
+    async fn open(&self, context: &Context, sealed: &[u8]) -> Result<Secret, SecretError> {
+        let text = self.sealer.open(Purpose::Secret, context, sealed).await.map_err(unsealed)?;
+        let text =
+            std::str::from_utf8(&text).map_err(|_| SecretError::Failed("a secret is no text".to_owned()))?;
+        Ok(Secret::new(text))
+    }
+}
+
+#[async_trait]
+impl SecretStore for LocalSecrets {
+    async fn put(&self, name: &str, value: &Secret) -> Result<StoredSecret, SecretError> {
+        let stored = StoredSecret { arn: self.place.secret(name), version: self.version() };
+        let sealed = self.seal(&managed(&stored), value).await?;
+        let StoredSecret { arn, version } = stored.clone();
+        self.database
+            .write(move |connection| {
+                connection
+                    .execute(
+                        "INSERT INTO secrets (arn, version, sealed) VALUES (?1, ?2, ?3)",
+                        params![arn, version, sealed],
+                    )
+                    .map_err(store_error)
+            })
+            .await
+            .map_err(failed)?;
+        Ok(stored)
+    }
+
+    async fn get(&self, stored: &StoredSecret) -> Result<Secret, SecretError> {
+        let sealed: Option<Vec<u8>> = self
+            .database
+            .read(|connection| {
+                connection
+                    .prepare_cached("SELECT sealed FROM secrets WHERE arn = ?1 AND version = ?2")?
+                    .query_row(params![stored.arn, stored.version], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(failed)?;
+        let sealed =
+            sealed.ok_or_else(|| SecretError::NotFound(format!("there is no secret `{}`", stored.arn)))?;
+        self.open(&managed(stored), &sealed).await
+    }
+
+    async fn remove_version(&self, superseded: &StoredSecret) -> Result<(), SecretError> {
+        let StoredSecret { arn, version } = superseded.clone();
+        self.database
+            .write(move |connection| {
+                connection
+                    .execute("DELETE FROM secrets WHERE arn = ?1 AND version = ?2", params![arn, version])
+                    .map_err(store_error)
+            })
+            .await
+            .map(|_| ())
+            .map_err(failed)
+    }
+
+    async fn delete(&self, arn: &str) -> Result<(), SecretError> {
+        let arn = arn.to_owned();
+        self.database
+            .write(move |connection| {
+                connection.execute("DELETE FROM secrets WHERE arn = ?1", params![arn]).map_err(store_error)
+            })
+            .await
+            .map(|_| ())
+            .map_err(failed)
+    }
+
+    async fn get_external(
+        &self,
+        reference: &SecretReference,
+        provider: &ProviderName,
+    ) -> Result<Secret, SecretError> {
+        let SecretReference { secret_id, json_key } = reference;
+        let arn =
+            if secret_id.starts_with("arn:") { secret_id.clone() } else { self.place.secret(secret_id) };
+        let found: Option<(String, Option<String>, Vec<u8>)> = self
+            .database
+            .read(|connection| {
+                connection
+                    .prepare_cached("SELECT version, providers, sealed FROM external_secrets WHERE arn = ?1")?
+                    .query_row(params![arn], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                    .optional()
+            })
+            .map_err(failed)?;
+        let (version, providers, sealed) =
+            found.ok_or_else(|| SecretError::NotFound(format!("there is no secret `{secret_id}`")))?;
+        if !may_use(providers.as_deref(), provider)? {
+            let refused = format!("secret `{secret_id}` may not be used by provider `{provider}`");
+            return Err(SecretError::Denied(refused));
+        }
+        // What was opened has the providers in its context: somebody who edits the database cannot widen them.
+        let value = self.open(&external(&arn, &version, providers.as_deref()), &sealed).await?;
+        member(value, json_key).ok_or_else(|| {
+            SecretError::NotFound(format!("secret `{secret_id}` has no text under `{json_key}`"))
+        })
+    }
+}
+
+/// The text under `key` of a secret that is a JSON object; the secret itself when the key is empty.
+fn member(value: Secret, key: &str) -> Option<Secret> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Member {
+        Text(Secret),
+        Other(serde::de::IgnoredAny),
+    }
+    if key.is_empty() {
+        return Some(value);
+    }
+    let mut members: std::collections::HashMap<String, Member> = serde_json::from_str(value.expose()).ok()?;
+    match members.remove(key)? {
+        Member::Text(text) => Some(text),
+        Member::Other(_) => None,
+    }
+}
+
+fn managed(stored: &StoredSecret) -> Context {
+    Context::new("secret", [stored.arn.as_bytes(), stored.version.as_bytes()])
+}
+
+fn external(arn: &str, version: &str, providers: Option<&str>) -> Context {
+    let providers = providers.unwrap_or_default();
+    Context::new("external secret", [arn.as_bytes(), version.as_bytes(), providers.as_bytes()])
+}
+
+/// A pattern of providers as it is stored: JSON, which is how `core` writes it.
+pub(crate) fn stored_pattern(providers: Option<&Pattern>) -> Result<Option<String>, SecretError> {
+    providers.map(serde_json::to_string).transpose().map_err(|error| SecretError::Failed(error.to_string()))
+}
+
+/// Whether a stored pattern, or its absence, lets this provider in (D2).
+pub(crate) fn may_use(providers: Option<&str>, provider: &ProviderName) -> Result<bool, SecretError> {
+    let pattern: Option<Pattern> = providers
+        .map(serde_json::from_str)
+        .transpose()
+        .map_err(|error| SecretError::Failed(format!("a pattern of providers is broken: {error}")))?;
+    Ok(pattern.is_none_or(|pattern| pattern.matches(provider.as_str())))
+}
+
+pub(crate) fn failed(error: StoreError) -> SecretError {
+    SecretError::Failed(error.to_string())
+}
+
+pub(crate) fn unsealed(error: SealError) -> SecretError {
+    SecretError::Failed(error.to_string())
+}

@@ -1,0 +1,53 @@
+//! Getting an API key out of the vault.
+
+use std::sync::Arc;
+
+use agent_identity_core::grant::Principal;
+use agent_identity_core::provider::ApiKeyProvider;
+use agent_identity_core::store::Consistency;
+use agent_identity_core::{Error, ProviderName, Result, Secret};
+
+use crate::Services;
+use crate::workload_token::reading;
+
+reading!(ReadApiKey, "GetResourceApiKey");
+
+impl Services {
+    /// The API key of a provider, for the workload that the token names.
+    ///
+    /// # Errors
+    /// `Unauthorized` for a bad workload access token, `AccessDenied`, `NotFound`, `Validation` when an external secret
+    /// is missing or empty.
+    pub async fn get_api_key(
+        &self,
+        principal: &Principal,
+        workload_token: &Secret,
+        provider: &ProviderName,
+    ) -> Result<Secret> {
+        let bearer = self.bearer(workload_token).await?;
+        principal.authorize(ReadApiKey::by(&bearer, provider))?;
+        bearer.alive(self.now())?;
+        let name = provider.as_str();
+        let read =
+            async { Ok(Arc::new(self.by_name::<ApiKeyProvider>(name, Consistency::Eventual).await?.value)) };
+        let record = self.caches.api_key_providers.get(name.to_owned(), read).await?;
+        let key = match self.reveal(&record.secret, &record.name).await {
+            Ok(key) => key,
+            // What was read from memory may name a version that another process has just replaced.
+            Err(_superseded) => {
+                self.caches.api_key_providers.forget(&name.to_owned()).await;
+                let record = self.by_name::<ApiKeyProvider>(name, Consistency::Strong).await?.value;
+                self.reveal(&record.secret, &record.name).await?
+            }
+        };
+        if key.is_empty() {
+            return Err(Error::field(
+                "resourceCredentialProviderName",
+                format!(
+                    "the provider `{provider}` has no API key yet; set it with UpdateApiKeyCredentialProvider"
+                ),
+            ));
+        }
+        Ok(key)
+    }
+}

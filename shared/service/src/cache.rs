@@ -1,0 +1,87 @@
+//! What a process keeps in memory for a while: records that change by hand, secrets, endpoints.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
+use agent_identity_core::seal::Key32;
+use agent_identity_core::user::UserKey;
+use agent_identity_core::workload::Workload;
+use agent_identity_core::{Error, Id, Result, Secret};
+use agent_identity_oauth::discovery::Server;
+use moka::future::Cache;
+
+use crate::Config;
+use crate::access_key::LiveKey;
+
+/// Entries of each cache, at most.
+const CAPACITY: u64 = 10_000;
+
+/// How long a discovered authorization server is taken to be the same.
+const SERVER_LIFE: Duration = Duration::from_secs(600);
+
+/// How long an unwrapped user key stays in memory (`design.md` 5).
+const USER_KEY_LIFE: Duration = Duration::from_secs(300);
+
+/// A cache that reads through, with one flight per key; with a life of zero it always reads.
+pub(crate) struct ReadThrough<K, V> {
+    cache: Option<Cache<K, V>>,
+}
+
+impl<K, V> ReadThrough<K, V>
+where
+    K: std::hash::Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn new(life: Duration) -> Self {
+        let cache =
+            (!life.is_zero()).then(|| Cache::builder().max_capacity(CAPACITY).time_to_live(life).build());
+        Self { cache }
+    }
+
+    /// The value from memory, or from `read`. Errors are not remembered.
+    pub(crate) async fn get(&self, key: K, read: impl Future<Output = Result<V>>) -> Result<V> {
+        match &self.cache {
+            Some(cache) => cache.try_get_with(key, read).await.map_err(|error: Arc<Error>| (*error).clone()),
+            None => read.await,
+        }
+    }
+
+    /// Forgets one value: it was changed by this process.
+    pub(crate) async fn forget(&self, key: &K) {
+        if let Some(cache) = &self.cache {
+            cache.invalidate(key).await;
+        }
+    }
+}
+
+pub(crate) struct Caches {
+    pub(crate) workloads: ReadThrough<Id<Workload>, Arc<Workload>>,
+    pub(crate) workload_names: ReadThrough<String, Id<Workload>>,
+    pub(crate) oauth2_providers: ReadThrough<String, Arc<Oauth2Provider>>,
+    pub(crate) api_key_providers: ReadThrough<String, Arc<ApiKeyProvider>>,
+    pub(crate) access_keys: ReadThrough<String, Arc<LiveKey>>,
+    /// By what names the secret, its version included.
+    pub(crate) secrets: ReadThrough<String, Secret>,
+    /// By reference: whoever keeps them may change them.
+    pub(crate) external_secrets: ReadThrough<String, Secret>,
+    pub(crate) servers: ReadThrough<String, Arc<Server>>,
+    pub(crate) user_keys: ReadThrough<UserKey, Key32>,
+}
+
+impl Caches {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            workloads: ReadThrough::new(config.record_cache),
+            workload_names: ReadThrough::new(config.record_cache),
+            oauth2_providers: ReadThrough::new(config.record_cache),
+            api_key_providers: ReadThrough::new(config.record_cache),
+            access_keys: ReadThrough::new(config.record_cache),
+            secrets: ReadThrough::new(config.secret_cache),
+            external_secrets: ReadThrough::new(config.record_cache),
+            servers: ReadThrough::new(SERVER_LIFE),
+            user_keys: ReadThrough::new(USER_KEY_LIFE),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! M2M: client-credentials tokens, one fetch per key however many callers (D24).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agent_identity_core::connection::{ClientToken, Decision, HeldTokens, RefreshTraits, TokenMaterial};
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::flight::{Flight, backoff};
+use agent_identity_core::name::Scope;
+use agent_identity_core::provider::Oauth2Provider;
+use agent_identity_core::record::{self, Stored};
+use agent_identity_core::store::{Consistency, Key, Kind};
+use agent_identity_core::tag::SHARED_CLIENT_TOKENS;
+use agent_identity_core::workload::Workload;
+use agent_identity_core::{Error, Result, Secret, Timestamp, encoding, random};
+use agent_identity_oauth::catalogue;
+use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
+
+use crate::Services;
+use crate::flight::{Landing, Taken, Turn, Wish};
+use crate::token_call::{Outcome, refusal, unavailable};
+
+/// What of a request makes a client-credentials token another one.
+pub(crate) struct ClientTokenRequest<'a> {
+    pub(crate) scopes: &'a BTreeSet<Scope>,
+    pub(crate) resources: &'a [String],
+    pub(crate) audiences: &'a [String],
+    pub(crate) custom_parameters: &'a BTreeMap<String, String>,
+}
+
+/// How long a token is taken to live when the provider does not say.
+const UNSAID_LIFE: Duration = Duration::from_secs(300);
+
+/// How long a row outlives its token.
+const ROW_AFTERLIFE: Duration = Duration::from_secs(3600);
+
+impl ClientTokenRequest<'_> {
+    /// D24: (workload id, provider id, generation, sorted scopes, resources, audiences, customParameters).
+    fn key(&self, services: &Services, workload: &Workload, provider: &Oauth2Provider) -> Key {
+        let sorted = |list: &[String]| {
+            let set: BTreeSet<&str> = list.iter().map(String::as_str).collect();
+            encoding::length_prefixed(set.iter().map(|item| item.as_bytes()))
+        };
+        let scopes = encoding::length_prefixed(self.scopes.iter().map(|scope| scope.as_str().as_bytes()));
+        let custom = encoding::length_prefixed(
+            self.custom_parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]),
+        );
+        let shared = provider.tags.get(SHARED_CLIENT_TOKENS).is_some_and(|value| value == "true");
+        let workload: &[u8] = if shared { b"" } else { workload.id.as_bytes() };
+        let framed = encoding::length_prefixed([
+            workload,
+            provider.id.as_bytes(),
+            &provider.generation.to_be_bytes(),
+            &scopes,
+            &sorted(self.resources),
+            &sorted(self.audiences),
+            &custom,
+        ]);
+        Key::single(Kind::ClientToken, encoding::hex(&services.ports.digest.sha256(&framed)))
+    }
+}
+
+fn traits() -> RefreshTraits {
+    RefreshTraits { rotates: false, grace: None, kills_access_token: false }
+}
+
+impl Services {
+    /// The access token for a client, from memory of the vault or from the provider.
+    ///
+    /// # Errors
+    /// `Validation` when the provider refuses or is misconfigured, `Throttling` when it cannot be asked now.
+    pub(crate) async fn client_token(
+        &self,
+        workload: &Workload,
+        provider: &Oauth2Provider,
+        request: &ClientTokenRequest<'_>,
+    ) -> Result<Secret> {
+        let key = request.key(self, workload, provider);
+        let stored: Option<Stored<ClientToken>> =
+            record::get(&*self.ports.store, &key, Consistency::Eventual).await?;
+        if let Some(Stored { value, .. }) = &stored
+            && value.decide(self.now(), traits()) == Decision::Serve
+        {
+            return self.reveal_client_token(&key, value).await;
+        }
+        // What was read from memory serves a token from the vault, but sends nothing: an edit must not be missed (D3, D17).
+        let provider =
+            &self.by_name::<Oauth2Provider>(provider.name.as_str(), Consistency::Strong).await?.value;
+        let key = request.key(self, workload, provider);
+        let wish = |found: Option<&ClientToken>, now: Timestamp| match found
+            .map_or(Decision::Refresh, |token| token.decide(now, traits()))
+        {
+            Decision::Refresh => Wish::Patient,
+            Decision::RefreshOrServe => Wish::Eager,
+            Decision::Serve | Decision::Wait(_) | Decision::Consent(_) => Wish::Settled,
+        };
+        let first = || {
+            let row_ends = self.now().plus(ROW_AFTERLIFE);
+            Some(ClientToken { tokens: None, row_ends, flight: Flight::default() })
+        };
+        match self.turn(&key, first, wish).await? {
+            Turn::Mine(taken) => self.fetch_client_token(provider, request, taken).await,
+            Turn::Settled(Some(token)) if token.decide(self.now(), traits()) != Decision::Refresh => {
+                self.reveal_client_token(&key, &token).await
+            }
+            Turn::Settled(_) => Err(unavailable(provider, "the row of the token is gone")),
+        }
+    }
+
+    async fn reveal_client_token(&self, key: &Key, token: &ClientToken) -> Result<Secret> {
+        let now = self.now();
+        match (&token.tokens, token.flight.retry_at) {
+            (Some(held), _) if held.valid(now) => {
+                Ok(self.open_client_token(key, held.generation, &held.sealed).await?.access_token)
+            }
+            (_, Some(at)) => Err(come_back(at, now)),
+            _ => Err(Error::internal("a client token that has ended was about to be served")),
+        }
+    }
+
+    async fn fetch_client_token(
+        &self,
+        provider: &Oauth2Provider,
+        request: &ClientTokenRequest<'_>,
+        taken: Taken<ClientToken>,
+    ) -> Result<Secret> {
+        let key = taken.stored.key.clone();
+        let client = match self.client(provider).await {
+            Ok(client) => client,
+            // What is wrong with the configuration is said at once, each time: nothing was sent.
+            Err(error) => return self.client_token_failed(taken, None, error).await,
+        };
+        let asked_at = self.now();
+        let outcome = if self.may_call(&taken) {
+            let grant = TokenGrant::ClientCredentials { scopes: request.scopes };
+            let http = client.request(
+                provider,
+                grant,
+                request.resources,
+                request.audiences,
+                request.custom_parameters,
+            );
+            self.call(provider, http).await
+        } else {
+            Outcome::NotSent(unavailable(provider, "too little of the lease was left to call"))
+        };
+        let pause = self.pause(taken.stored.value.flight.failures);
+        match outcome {
+            Outcome::Tokens(tokens) => {
+                let access_token = tokens.access_token.clone();
+                let generation =
+                    taken.stored.value.tokens.as_ref().map_or(1, |held| held.generation.saturating_add(1));
+                let held = self.hold_client_tokens(&key, provider, generation, *tokens, asked_at).await?;
+                self.land(taken, |token, landing| {
+                    // A token of no user costs nothing to fetch again: who was fenced leaves the row alone.
+                    if landing == Landing::Fenced {
+                        return false;
+                    }
+                    token.row_ends = held.expires_at.unwrap_or(asked_at).plus(ROW_AFTERLIFE);
+                    token.tokens = Some(held.clone());
+                    token.flight.arrive();
+                    true
+                })
+                .await?;
+                Ok(access_token)
+            }
+            Outcome::Refused(code) => {
+                // Who keeps knocking with the wrong key is locked out (D8). A scope or target that is refused is the
+                // caller's, and says so each time.
+                let locked_out = matches!(code, RefusalCode::InvalidClient | RefusalCode::UnauthorizedClient);
+                let wait = locked_out.then_some(pause);
+                self.client_token_failed(taken, wait, refusal(provider, code)).await
+            }
+            Outcome::Throttled(after) => {
+                let error = unavailable(provider, "the provider asks to wait");
+                self.client_token_failed(taken, Some(after.unwrap_or(pause)), error).await
+            }
+            Outcome::NotSent(error) => self.client_token_failed(taken, Some(pause), error).await,
+            Outcome::Unknown(reason) => {
+                self.client_token_failed(taken, Some(pause), unavailable(provider, reason)).await
+            }
+        }
+    }
+
+    async fn hold_client_tokens(
+        &self,
+        key: &Key,
+        provider: &Oauth2Provider,
+        generation: u64,
+        tokens: Tokens,
+        asked_at: Timestamp,
+    ) -> Result<HeldTokens> {
+        let facts = catalogue::facts(provider.registration.vendor);
+        let life = tokens.expires_in.or(facts.default_ttl).unwrap_or(UNSAID_LIFE);
+        let material = TokenMaterial { access_token: tokens.access_token, refresh_token: None };
+        Ok(HeldTokens {
+            generation,
+            obtained_at: asked_at,
+            expires_at: Some(asked_at.plus(life)),
+            refreshable: false,
+            sealed: self.seal_client_token(key, generation, &material).await?,
+        })
+    }
+
+    /// Notes a failure, and serves the token before if it is still valid.
+    async fn client_token_failed(
+        &self,
+        taken: Taken<ClientToken>,
+        wait: Option<Duration>,
+        error: Error,
+    ) -> Result<Secret> {
+        let key = taken.stored.key.clone();
+        let now = self.now();
+        let token = self
+            .land(taken, |token, landing| {
+                token.flight.abort(wait.map(|wait| now.plus(wait)));
+                landing == Landing::Holding
+            })
+            .await?;
+        match &token.tokens {
+            Some(held) if held.valid(now) => {
+                tracing::warn!(%error, "a client token could not be renewed and is served as it is");
+                self.reveal_client_token(&key, &token).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// How long to wait after so many failures in a row.
+    pub(crate) fn pause(&self, failures: u32) -> Duration {
+        let [jitter] = random::bytes::<1>(&*self.ports.random);
+        backoff(failures, jitter)
+    }
+}
+
+/// What the client is told while an attempt that failed a moment ago is not repeated yet.
+pub(crate) fn come_back(at: Timestamp, now: Timestamp) -> Error {
+    Error::new(
+        ErrorKind::Throttling,
+        format!(
+            "the provider did not give a token a moment ago; try again in {} s",
+            at.since(now).as_secs().max(1)
+        ),
+    )
+}

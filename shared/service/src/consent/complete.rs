@@ -1,0 +1,304 @@
+//! Completing a consent: the right user confirmed, the code exchanged at most once (D11).
+
+use std::collections::BTreeMap;
+
+use agent_identity_core::connection::{Connection, Health, HeldTokens, TokenMaterial};
+use agent_identity_core::consent::{ConsentSession, Failure, ReturnTo, SessionUri, Stage};
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::flight::{Flight, InFlight};
+use agent_identity_core::grant::{Action, Principal, Role};
+use agent_identity_core::name::UserId;
+use agent_identity_core::provider::Oauth2Provider;
+use agent_identity_core::record::{self, Stored};
+use agent_identity_core::store::{Condition, Consistency, StoreError};
+use agent_identity_core::user::UserKey;
+use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName};
+use agent_identity_oauth::catalogue;
+use agent_identity_oauth::token::{TokenGrant, Tokens};
+
+use super::CODE_LABEL;
+use crate::Services;
+use crate::flight::{Taken, Turn, Wish};
+use crate::refresh::ends;
+use crate::token_call::{Outcome, unavailable};
+
+/// Who the application says the user is.
+#[derive(Clone, Debug)]
+pub enum UserIdentifier {
+    /// A JWT of the user; another one than at the start will do, if it is of the same user.
+    UserToken(Secret),
+    /// An id that the caller vouches for.
+    UserId(UserId),
+}
+
+/// Completes a consent.
+#[derive(Clone, Debug)]
+pub struct CompleteConsent {
+    /// The session.
+    pub session: SessionUri,
+    /// The user whom the application's own browser session names.
+    pub user: UserIdentifier,
+}
+
+/// Whether a principal may complete a session of this workload and provider, naming the user in this way.
+struct Confirm {
+    workload: WorkloadName,
+    provider: ProviderName,
+    role: Role,
+}
+
+impl Action for Confirm {
+    const OPERATION: &'static str = "CompleteResourceTokenAuth";
+
+    /// Naming a user here is as strong as naming them when a token is issued.
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn workload(&self) -> Option<&WorkloadName> {
+        Some(&self.workload)
+    }
+
+    fn provider(&self) -> Option<&ProviderName> {
+        Some(&self.provider)
+    }
+}
+
+fn wrong_user() -> Error {
+    Error::new(
+        ErrorKind::AccessDenied,
+        "the session was begun for another user: only the user for whom it was begun can complete it",
+    )
+}
+
+impl Services {
+    /// Completes a session for the user whom the application confirms.
+    ///
+    /// # Errors
+    /// `AccessDenied`: an unknown or ended session, another user, a failed session, no permission; `Validation` when the
+    /// browser has not come back yet; `Unauthorized` for a bad user token; `Throttling` when the provider does not answer.
+    pub async fn complete_consent(&self, principal: &Principal, request: CompleteConsent) -> Result<()> {
+        let stored = self.session(&request.session).await?;
+        let (workload, provider) = self.parties(&stored.value).await?;
+        let role = match &request.user {
+            UserIdentifier::UserToken(_) => Role::MintJwt,
+            UserIdentifier::UserId(_) => Role::MintUserid,
+        };
+        principal.authorize(Confirm { workload: workload.name, provider: provider.name.clone(), role })?;
+        let user = match &request.user {
+            UserIdentifier::UserToken(token) => self.key_of_user_token(token).await?,
+            UserIdentifier::UserId(user_id) => self.key_of_user_id(user_id),
+        };
+        self.complete(&provider, stored, user).await
+    }
+
+    /// Completes a session on the built-in page, in the browser that it is bound to: loopback development only.
+    ///
+    /// # Errors
+    /// As [`Services::complete_consent`]; `NotFound` where there is no such page; `AccessDenied` for another browser.
+    pub async fn complete_in_browser(&self, uri: &SessionUri, cookie: Option<&Secret>) -> Result<()> {
+        if !self.config.built_in_return_page {
+            return Err(Error::new(ErrorKind::NotFound, "there is no built-in return page here"));
+        }
+        let stored = self.session(uri).await?;
+        if stored.value.return_to != ReturnTo::BuiltInPage {
+            return Err(Error::new(
+                ErrorKind::AccessDenied,
+                "this session returns to its application, which must complete it",
+            ));
+        }
+        let bound = match (&stored.value.stage, cookie) {
+            (Stage::Returned { browser, .. }, Some(cookie)) => self.is_bound(browser, cookie),
+            // Reloading the page after the end shows the same end.
+            (Stage::Completed | Stage::Failed(_), Some(_)) => true,
+            _ => false,
+        };
+        if !bound {
+            return Err(Error::new(ErrorKind::AccessDenied, "this consent was begun in another browser"));
+        }
+        let (_, provider) = self.parties(&stored.value).await?;
+        let user = stored.value.user;
+        self.complete(&provider, stored, user).await
+    }
+
+    async fn complete(
+        &self,
+        provider: &Oauth2Provider,
+        stored: Stored<ConsentSession>,
+        user: UserKey,
+    ) -> Result<()> {
+        if stored.value.user != user {
+            return Err(wrong_user());
+        }
+        if let Some(settled) = settled(&stored.value) {
+            return settled;
+        }
+        // Prepared before the turn, since it may take its time; a broken configuration leaves the code unsent.
+        let client = self.client(provider).await?;
+        let wish = |found: Option<&ConsentSession>, _now: Timestamp| match found.map(|session| &session.stage)
+        {
+            Some(Stage::Returned { .. }) => Wish::Patient,
+            _ => Wish::Settled,
+        };
+        let taken = match self.turn(&stored.key, || None, wish).await? {
+            Turn::Settled(session) => {
+                return session.as_ref().and_then(settled).unwrap_or_else(|| {
+                    Err(Error::new(
+                        ErrorKind::AccessDenied,
+                        "Invalid or expired session: it has ended; start again",
+                    ))
+                });
+            }
+            Turn::Mine(taken) => taken,
+        };
+        let session = &taken.stored.value;
+        if session.flight.intent.as_ref().is_some_and(|intent| intent.sends > 1) {
+            // A process died between recording the attempt and its outcome: the code may have been sent (D11).
+            return self.fail(taken, Failure::CodeLost).await;
+        }
+        if provider.generation != session.provider_generation {
+            return self.fail(taken, Failure::ProviderChanged).await;
+        }
+        let Stage::Returned { code, .. } = &session.stage else {
+            return Err(Error::internal("a session without a code was about to be completed"));
+        };
+        let opened = async {
+            let code = self.open_consent(CODE_LABEL, &taken.stored.key, code).await?;
+            let code = std::str::from_utf8(&code).map(Secret::new).map_err(Error::internal)?;
+            Ok::<_, Error>((code, self.session_secrets(&taken.stored).await?))
+        };
+        let (code, secrets) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => return self.put_off(taken, error).await,
+        };
+        let asked_at = self.now();
+        let outcome = if self.may_call(&taken) {
+            let redirect_uri = self.callback_url(provider);
+            let grant = TokenGrant::AuthorizationCode {
+                code: &code,
+                redirect_uri: &redirect_uri,
+                code_verifier: &secrets.code_verifier,
+            };
+            let none = BTreeMap::new();
+            let request = client.request(provider, grant, &session.resources, &session.audiences, &none);
+            self.call(provider, request).await
+        } else {
+            Outcome::NotSent(unavailable(provider, "too little of the lease was left to call"))
+        };
+        match outcome {
+            Outcome::Tokens(tokens) => self.connect(provider, taken, *tokens, asked_at).await,
+            Outcome::Refused(code) => {
+                tracing::warn!(provider = %provider.name, code = code.as_str(), "the provider refused an authorization code");
+                self.fail(taken, Failure::CodeRefused).await
+            }
+            Outcome::Unknown(reason) => {
+                tracing::warn!(provider = %provider.name, %reason, "the answer to a code exchange was lost");
+                self.fail(taken, Failure::CodeLost).await
+            }
+            Outcome::Throttled(_) => {
+                self.put_off(taken, unavailable(provider, "the provider asks to wait")).await
+            }
+            Outcome::NotSent(error) => self.put_off(taken, error).await,
+        }
+    }
+
+    /// The code was not sent: the session stays as it was, to be completed again.
+    async fn put_off(&self, taken: Taken<ConsentSession>, error: Error) -> Result<()> {
+        self.land(taken, |session, _| {
+            session.flight.abort(None);
+            true
+        })
+        .await?;
+        Err(error)
+    }
+
+    /// The session ends without a connection; one from before stays untouched.
+    async fn fail(&self, taken: Taken<ConsentSession>, failure: Failure) -> Result<()> {
+        self.land(taken, |session, _| {
+            session.stage = Stage::Failed(failure);
+            session.flight.arrive();
+            true
+        })
+        .await?;
+        Err(Error::new(ErrorKind::AccessDenied, failure.message()))
+    }
+
+    /// Stores the connection and the end of the session together, before anybody is answered.
+    async fn connect(
+        &self,
+        provider: &Oauth2Provider,
+        taken: Taken<ConsentSession>,
+        tokens: Tokens,
+        asked_at: Timestamp,
+    ) -> Result<()> {
+        let session = &taken.stored.value;
+        let key = Connection::key(session.workload, session.user, session.provider, &session.target);
+        let granted =
+            catalogue::facts(provider.registration.vendor).granted(&session.scopes, tokens.scope.as_ref());
+        let expires_at = ends(provider, &tokens, asked_at);
+        let refreshable = tokens.refresh_token.is_some();
+        let material =
+            TokenMaterial { access_token: tokens.access_token, refresh_token: tokens.refresh_token };
+        let mut ended = session.clone();
+        ended.stage = Stage::Completed;
+        ended.flight_mut().arrive();
+        loop {
+            let before: Option<Stored<Connection>> =
+                record::get(&*self.ports.store, &key, Consistency::Strong).await?;
+            let generation = before.as_ref().map_or(1, |held| held.value.tokens.generation.saturating_add(1));
+            let mut connection = Connection {
+                workload: session.workload,
+                user: session.user,
+                provider: session.provider,
+                target: session.target.clone(),
+                provider_generation: provider.generation,
+                asked: session.scopes.clone(),
+                granted: granted.clone(),
+                tokens: HeldTokens {
+                    generation,
+                    obtained_at: asked_at,
+                    expires_at,
+                    refreshable,
+                    sealed: String::new(),
+                },
+                health: Health::Active,
+                // Attempts go on counting: a lease of this connection is never one of the connection before it.
+                flight: Flight {
+                    attempts: before.as_ref().map_or(0, |held| held.value.flight.attempts),
+                    ..Flight::default()
+                },
+            };
+            connection.tokens.sealed = self.seal_connection(&connection, generation, &material).await?;
+            let condition =
+                before.as_ref().map_or(Condition::Absent, |held| Condition::Version(held.version));
+            let writes = vec![
+                taken.stored.replace(&ended, ended.row_ends(), None)?,
+                record::put(key.clone(), condition, &connection, None, None)?,
+            ];
+            match self.insist(writes).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Conflict(0)) => {
+                    return Err(Error::new(
+                        ErrorKind::AccessDenied,
+                        "another request took over this session while its code was exchanged; start again",
+                    ));
+                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// What a session that is not waiting for its user to be confirmed answers.
+fn settled(session: &ConsentSession) -> Option<Result<()>> {
+    match &session.stage {
+        Stage::Returned { .. } => None,
+        Stage::Completed => Some(Ok(())),
+        Stage::Failed(failure) => Some(Err(Error::new(ErrorKind::AccessDenied, failure.message()))),
+        Stage::Offered | Stage::Bound(_) => Some(Err(Error::field(
+            "sessionUri",
+            "the user has not come back from the provider yet; complete the session when the return URL is called",
+        ))),
+    }
+}

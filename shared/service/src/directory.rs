@@ -1,0 +1,192 @@
+//! Records that have a name and an id: a directory row leads from the name to the id, everything else goes by id (D9).
+
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
+use agent_identity_core::record::{self, Stored};
+use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, Query, StoreError};
+use agent_identity_core::workload::Workload;
+use agent_identity_core::{Error, Id, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Services;
+use crate::page::{Page, PageRequest};
+
+/// How often a read-modify-write is begun again when others write at the same time.
+const ATTEMPTS: usize = 8;
+
+/// A record that is found by name.
+pub(crate) trait Named: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + 'static {
+    /// The kind of its record.
+    const KIND: Kind;
+    /// The kind of its directory.
+    const NAMES: Kind;
+    /// How it is called in messages.
+    const WHAT: &'static str;
+
+    fn id(&self) -> Id<Self>;
+    fn name(&self) -> &str;
+}
+
+macro_rules! named {
+    ($type:ty, $kind:ident, $names:ident, $what:literal) => {
+        impl Named for $type {
+            const KIND: Kind = Kind::$kind;
+            const NAMES: Kind = Kind::$names;
+            const WHAT: &'static str = $what;
+
+            fn id(&self) -> Id<Self> {
+                self.id
+            }
+
+            fn name(&self) -> &str {
+                self.name.as_str()
+            }
+        }
+    };
+}
+
+named!(Workload, Workload, WorkloadName, "workload identity");
+named!(Oauth2Provider, Oauth2Provider, Oauth2ProviderName, "OAuth2 credential provider");
+named!(ApiKeyProvider, ApiKeyProvider, ApiKeyProviderName, "API key credential provider");
+
+/// A record before and after a change.
+#[derive(Clone, Debug)]
+pub(crate) struct Changed<T> {
+    pub(crate) before: T,
+    pub(crate) after: T,
+}
+
+/// Fails unless a record found again by name is still the one found before, and not one recreated in between.
+pub(crate) fn same_record<T>(before: Id<T>, now: Id<T>) -> Result<()> {
+    if before == now { Ok(()) } else { Err(StoreError::Conflict(0).into()) }
+}
+
+fn not_found<T: Named>(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no {} named `{name}`", T::WHAT))
+}
+
+impl Services {
+    /// Reads a record by its id; an id that is not there is dead.
+    pub(crate) async fn by_id<T: Named>(
+        &self,
+        id: Id<T>,
+        consistency: Consistency,
+    ) -> Result<Option<Stored<T>>> {
+        record::get(&*self.ports.store, &Key::single(T::KIND, id.to_string()), consistency).await
+    }
+
+    /// The id behind a name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) async fn id_of<T: Named>(
+        &self,
+        name: &str,
+        consistency: Consistency,
+    ) -> Result<Stored<Id<T>>> {
+        record::get(&*self.ports.store, &Key::directory(T::NAMES, name), consistency)
+            .await?
+            .ok_or_else(|| not_found::<T>(name))
+    }
+
+    /// Reads a record by its name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) async fn by_name<T: Named>(&self, name: &str, consistency: Consistency) -> Result<Stored<T>> {
+        let id = self.id_of::<T>(name, consistency).await?.value;
+        self.by_id(id, consistency).await?.ok_or_else(|| not_found::<T>(name))
+    }
+
+    /// Stores a new record under its name.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken.
+    pub(crate) async fn create_named<T: Named>(&self, value: &T) -> Result<()> {
+        let writes = vec![
+            record::create(Key::directory(T::NAMES, value.name()), &value.id(), None)?,
+            record::create(Key::single(T::KIND, value.id().to_string()), value, None)?,
+        ];
+        match self.ports.store.write(writes).await {
+            Err(StoreError::Conflict(_)) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("there is already a {} named `{}`", T::WHAT, value.name()),
+            )),
+            other => Ok(other?),
+        }
+    }
+
+    /// Changes a record by its name; `change` may run several times, on what is then stored.
+    ///
+    /// # Errors
+    /// `NotFound`, those of `change`, and `Conflict` when others keep writing.
+    pub(crate) async fn update_named<T: Named>(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&T) -> Result<T>,
+    ) -> Result<Changed<T>> {
+        for _ in 0..ATTEMPTS {
+            let stored = self.by_name::<T>(name, Consistency::Strong).await?;
+            let changed = change(&stored.value)?;
+            match self.ports.store.write(vec![stored.replace(&changed, None, None)?]).await {
+                Err(StoreError::Conflict(_)) => {}
+                other => return Ok(other.map(|()| Changed { before: stored.value, after: changed })?),
+            }
+        }
+        Err(StoreError::Conflict(0).into())
+    }
+
+    /// Deletes a record with its name; from then on its id is dead (D9).
+    ///
+    /// # Errors
+    /// `NotFound`, and `Conflict` when others keep writing.
+    pub(crate) async fn delete_named<T: Named>(&self, name: &str) -> Result<T> {
+        for _ in 0..ATTEMPTS {
+            let entry = self.id_of::<T>(name, Consistency::Strong).await?;
+            let Some(stored) = self.by_id(entry.value, Consistency::Strong).await? else {
+                continue;
+            };
+            match self.ports.store.write(vec![entry.delete(), stored.delete()]).await {
+                Err(StoreError::Conflict(_)) => {}
+                other => return Ok(other.map(|()| stored.value)?),
+            }
+        }
+        Err(not_found::<T>(name))
+    }
+
+    /// One page of records in the order of their names, without those that the reader may not see.
+    pub(crate) async fn list_named<T: Named>(
+        &self,
+        operation: &str,
+        request: &PageRequest,
+        visible: impl Fn(&str) -> bool,
+    ) -> Result<Page<T>> {
+        let after = self.page_start(operation, request).await?;
+        let query = Query {
+            kind: T::NAMES,
+            partition: DIRECTORY.to_owned(),
+            after,
+            limit: request.max_results.saturating_add(1),
+        };
+        let mut entries = self.ports.store.query(query).await?;
+        let more = entries.len() > request.max_results;
+        entries.truncate(request.max_results);
+        let next_token = match entries.last() {
+            Some(last) if more => Some(self.page_end(operation, &last.key.sort).await?),
+            _ => None,
+        };
+        let keys = entries
+            .iter()
+            .filter(|entry| visible(&entry.key.sort))
+            .map(|entry| Ok(Key::single(T::KIND, record::parse::<Id<T>>(entry)?.value.to_string())))
+            .collect::<Result<Vec<_>>>()?;
+        let rows = self.ports.store.batch_get(&keys, Consistency::Strong).await?;
+        let items = rows
+            .iter()
+            .flatten()
+            .map(|row| Ok(record::parse::<T>(row)?.value))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Page { items, next_token })
+    }
+}

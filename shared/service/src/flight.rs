@@ -1,0 +1,265 @@
+//! Taking turns across processes: the lease and its takeover (D7), on top of `core::flight`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::flight::{InFlight, LEASE_LIFE, LEASE_RESERVE, LOSER_PATIENCE, Lease};
+use agent_identity_core::record::{self, Stored};
+use agent_identity_core::store::{Condition, Consistency, Key, StoreError, Write};
+use agent_identity_core::{Error, Result, Timestamp, encoding, random};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Services;
+
+/// How often a loser looks at the winner's row: between one and two times this.
+const POLL: Duration = Duration::from_millis(25);
+
+/// How long a provider's answer is held out to a busy store.
+const INSISTENCE: Duration = Duration::from_secs(60);
+
+/// From so many watched leases on, those that nobody looked at for a while are forgotten, which only delays a takeover.
+const WATCHED: usize = 10_000;
+
+/// Whether a caller wants the turn.
+pub(crate) enum Wish {
+    /// No: the row already says what the caller needs.
+    Settled,
+    /// Yes, but not if it has to wait for somebody else.
+    Eager,
+    /// Yes, and it waits.
+    Patient,
+}
+
+/// The outcome of asking for a turn.
+pub(crate) enum Turn<R> {
+    /// The caller holds the lease, and its attempt is on record.
+    Mine(Taken<R>),
+    /// The row as it is; there is nothing to do, or somebody else is doing it.
+    Settled(Option<R>),
+}
+
+/// A lease that this process holds, until it is dropped.
+pub(crate) struct Taken<R> {
+    pub(crate) stored: Stored<R>,
+    pub(crate) lease: Lease,
+    since: Duration,
+    _flying: Flying,
+}
+
+/// Says that a lease of this process is alive, for as long as it lives.
+struct Flying {
+    watch: Arc<Mutex<Watched>>,
+    owner: String,
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).flying.remove(&self.owner);
+    }
+}
+
+/// Leases of others, and for how long each was *watched* unchanged, on this process's own clock. A look counts for what went by
+/// since the last one, but for a second at most: a process that was frozen has not watched.
+#[derive(Default)]
+pub(crate) struct LeaseWatch(Arc<Mutex<Watched>>);
+
+#[derive(Default)]
+struct Watched {
+    /// Owners of the leases that this process holds.
+    flying: HashSet<String>,
+    others: HashMap<Key, Sighting>,
+}
+
+struct Sighting {
+    lease: Lease,
+    watched: Duration,
+    last_look: Duration,
+}
+
+/// The most that one look counts for.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+impl LeaseWatch {
+    /// Whether the holder of this lease shows no sign of life any more.
+    fn dead(&self, key: &Key, lease: &Lease, elapsed: Duration) -> bool {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.flying.contains(&lease.owner) {
+            return false;
+        }
+        if let Some(sighting) = watched.others.get_mut(key)
+            && sighting.lease == *lease
+        {
+            sighting.watched += elapsed.saturating_sub(sighting.last_look).min(LONGEST_LOOK);
+            sighting.last_look = elapsed;
+            return sighting.watched >= LEASE_LIFE;
+        }
+        if watched.others.len() >= WATCHED {
+            watched.others.retain(|_, seen| elapsed.saturating_sub(seen.last_look) < 2 * LEASE_LIFE);
+        }
+        let sighting = Sighting { lease: lease.clone(), watched: Duration::ZERO, last_look: elapsed };
+        watched.others.insert(key.clone(), sighting);
+        false
+    }
+
+    /// This process holds a lease with this owner from now on.
+    fn take(&self, key: &Key, owner: &str) -> Flying {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.others.remove(key);
+        watched.flying.insert(owner.to_owned());
+        Flying { watch: Arc::clone(&self.0), owner: owner.to_owned() }
+    }
+}
+
+impl Services {
+    /// Asks for the turn on a row. `absent` makes the record where there is none; `wish` decides, on the row as it is
+    /// each time, whether the turn is still wanted.
+    ///
+    /// # Errors
+    /// `Throttling` when the holder of the turn takes too long (D7: never a consent URL).
+    pub(crate) async fn turn<R>(
+        &self,
+        key: &Key,
+        absent: impl Fn() -> Option<R>,
+        wish: impl Fn(Option<&R>, Timestamp) -> Wish,
+    ) -> Result<Turn<R>>
+    where
+        R: InFlight + Serialize + DeserializeOwned + Clone,
+    {
+        let began = self.ports.clock.elapsed();
+        loop {
+            let stored: Option<Stored<R>> = record::get(&*self.ports.store, key, Consistency::Strong).await?;
+            let condition = stored.as_ref().map_or(Condition::Absent, |row| Condition::Version(row.version));
+            let mut found = stored.map(|row| row.value);
+            let since = self.ports.clock.elapsed();
+            let held = match found.as_mut().map(InFlight::flight_mut) {
+                Some(flight) => match &flight.lease {
+                    Some(lease) if self.watch.dead(key, lease, since) => {
+                        flight.lease = None;
+                        false
+                    }
+                    lease => lease.is_some(),
+                },
+                None => false,
+            };
+            let now = self.now();
+            match wish(found.as_ref(), now) {
+                Wish::Settled => return Ok(Turn::Settled(found)),
+                Wish::Eager if held => return Ok(Turn::Settled(found)),
+                Wish::Patient if held => {
+                    if since.saturating_sub(began) >= LOSER_PATIENCE {
+                        return Err(Error::new(
+                            ErrorKind::Throttling,
+                            "another request is getting this token from the provider and has not finished; try again",
+                        ));
+                    }
+                    let [jitter] = random::bytes::<1>(&*self.ports.random);
+                    tokio::time::sleep(POLL + POLL.mul_f64(f64::from(jitter) / 255.0)).await;
+                }
+                Wish::Eager | Wish::Patient => {
+                    let Some(mut record) = found.or_else(&absent) else {
+                        return Ok(Turn::Settled(None));
+                    };
+                    let taking = encoding::hex(&random::bytes::<8>(&*self.ports.random));
+                    let owner = format!("{}.{taking}", self.instance);
+                    record.flight_mut().depart(&owner, now);
+                    // Before the write: from then on other tasks of this process may see it.
+                    let flying = self.watch.take(key, &owner);
+                    let ends = record.row_ends();
+                    let write = record::put(key.clone(), condition, &record, ends, None)?;
+                    match self.ports.store.write(vec![write]).await {
+                        Ok(()) => {}
+                        Err(StoreError::Conflict(_)) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                    let version = match condition {
+                        Condition::Absent => 1,
+                        Condition::Version(version) => version.saturating_add(1),
+                    };
+                    let Some(lease) = record.flight().lease.clone() else {
+                        return Err(Error::internal("a departed flight has no lease"));
+                    };
+                    return Ok(Turn::Mine(Taken {
+                        stored: Stored { key: key.clone(), version, value: record },
+                        lease,
+                        since,
+                        _flying: flying,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Whether so much of the lease is left that a call may begin: asked right before the first byte, on a clock that
+    /// counts suspend (D7).
+    pub(crate) fn may_call<R>(&self, taken: &Taken<R>) -> bool {
+        self.ports.clock.elapsed().saturating_sub(taken.since) + LEASE_RESERVE <= LEASE_LIFE
+    }
+
+    /// Writes what a provider has answered. A store that is busy is asked again and again: the answer is nowhere else.
+    ///
+    /// # Errors
+    /// Those of the store, `Busy` only after [`INSISTENCE`].
+    pub(crate) async fn insist(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let began = self.ports.clock.elapsed();
+        loop {
+            match self.ports.store.write(writes.clone()).await {
+                Err(StoreError::Busy(why))
+                    if self.ports.clock.elapsed().saturating_sub(began) < INSISTENCE =>
+                {
+                    tracing::warn!(
+                        why,
+                        "the store is busy while a provider's answer waits to be stored; trying again"
+                    );
+                    tokio::time::sleep(POLL * 4).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes the outcome of a turn. `settle` changes the record; it may run again on a newer row, when something else
+    /// about it was written meanwhile. It answers whether to write at all.
+    ///
+    /// # Errors
+    /// Those of the store. An outcome that could not be written leaves the intent open.
+    pub(crate) async fn land<R>(&self, taken: Taken<R>, settle: impl Fn(&mut R, Landing) -> bool) -> Result<R>
+    where
+        R: InFlight + Serialize + DeserializeOwned + Clone,
+    {
+        let Taken { mut stored, lease, _flying, .. } = taken;
+        loop {
+            let landing =
+                if stored.value.flight().holds(&lease) { Landing::Holding } else { Landing::Fenced };
+            let mut record = stored.value.clone();
+            if !settle(&mut record, landing) {
+                return Ok(stored.value);
+            }
+            let write = stored.replace(&record, record.row_ends(), None)?;
+            match self.insist(vec![write]).await {
+                Ok(()) => return Ok(record),
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            stored = record::get(&*self.ports.store, &stored.key, Consistency::Strong).await?.ok_or_else(
+                || {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        "the record was deleted while its token was being fetched",
+                    )
+                },
+            )?;
+        }
+    }
+}
+
+/// Whether the lease is still held when an outcome is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Landing {
+    /// It is.
+    Holding,
+    /// Somebody took it over, believing this process dead.
+    Fenced,
+}

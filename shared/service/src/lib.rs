@@ -1,0 +1,115 @@
+//! The use cases of `agent-identity`, over core's ports, `jose` and `oauth`. No adapter is named here.
+//!
+//! Everything hangs on one [`Services`] value that a binary composes from its adapters; the wire (`api`) calls its
+//! methods. A use case that needs permission takes an [`agent_identity_core::grant::Authorized`] action.
+
+pub mod access_key;
+pub mod api_key;
+pub mod api_key_provider;
+mod cache;
+mod client_credentials;
+pub mod consent;
+mod directory;
+mod flight;
+pub mod oauth2_provider;
+pub mod oauth2_token;
+pub mod page;
+mod refresh;
+mod server;
+mod token_call;
+mod vault;
+pub mod workload;
+pub mod workload_token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_core::arn::Place;
+use agent_identity_core::http::HttpClient;
+use agent_identity_core::issuer::{IssuerPolicy, TokenVerifier};
+use agent_identity_core::port::{Digest, Events, SecretStore, SigningKeys};
+use agent_identity_core::random::{self, Random};
+use agent_identity_core::seal::Sealer;
+use agent_identity_core::store::Store;
+use agent_identity_core::{Clock, Timestamp};
+
+/// The ports that a binary hands over.
+#[derive(Clone)]
+pub struct Ports {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Client secrets and API keys.
+    pub secrets: Arc<dyn SecretStore>,
+    /// Keys for client assertions.
+    pub signing_keys: Arc<dyn SigningKeys>,
+    /// Sealing under the vault keys.
+    pub sealer: Arc<dyn Sealer>,
+    /// Verification of users' tokens.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// The guarded way out.
+    pub http: Arc<dyn HttpClient>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// SHA-256.
+    pub digest: Arc<dyn Digest>,
+    /// What others are told.
+    pub events: Arc<dyn Events>,
+}
+
+/// What a deployment decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The region and account of its ARNs.
+    pub place: Place,
+    /// Where browsers reach it, without a trailing slash: `callbackUrl` and `authorizationUrl` begin with it.
+    pub public_base_url: String,
+    /// Whose tokens open sessions (D4).
+    pub issuers: IssuerPolicy,
+    /// Whether the built-in return page may complete sessions by itself: loopback development only.
+    pub built_in_return_page: bool,
+    /// How long records that change by hand (workloads, providers, keys) may be served from memory. Zero: always read.
+    pub record_cache: Duration,
+    /// How long the value of an API key or client secret may be served from memory.
+    pub secret_cache: Duration,
+}
+
+/// The use cases.
+pub struct Services {
+    pub(crate) ports: Ports,
+    pub(crate) config: Config,
+    pub(crate) caches: cache::Caches,
+    /// This process instance, as leases name it.
+    pub(crate) instance: String,
+    pub(crate) watch: flight::LeaseWatch,
+}
+
+impl Services {
+    /// Composes the use cases.
+    pub fn new(ports: Ports, config: Config) -> Self {
+        let instance = random::handle(&*ports.random);
+        let caches = cache::Caches::new(&config);
+        Self { ports, config, caches, instance, watch: flight::LeaseWatch::default() }
+    }
+
+    /// What the deployment decided.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The ports, for what the wire needs itself (time for signatures, sealing for page tokens).
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+//! `RefreshConnection`: a connection's access token, refreshed under a lease when it must be (`design.md` 8).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_identity_core::connection::{
+    Connection, Decision, Health, HeldTokens, Reason, RefreshTraits, TokenMaterial,
+};
+use agent_identity_core::port::Event;
+use agent_identity_core::provider::Oauth2Provider;
+use agent_identity_core::store::Key;
+use agent_identity_core::{Error, Result, Secret, Timestamp};
+use agent_identity_oauth::catalogue::{self, Rotation};
+use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
+
+use crate::Services;
+use crate::client_credentials::come_back;
+use crate::flight::{Landing, Taken, Turn, Wish};
+use crate::token_call::{Outcome, refusal, unavailable};
+
+/// What a connection gives.
+pub(crate) enum Access {
+    /// Its access token.
+    Token(Secret),
+    /// Nothing: only a new consent helps.
+    Consent(Reason),
+    /// There is no connection.
+    None,
+}
+
+/// What a failed attempt leaves behind.
+enum Setback {
+    /// Nothing was sent, or the provider did nothing.
+    Aborted(Option<Duration>),
+    /// It may have happened (D5).
+    Lost(Duration),
+}
+
+/// How the provider's refreshes behave; what is not known is taken to be the worst.
+pub(crate) fn traits(provider: &Oauth2Provider) -> RefreshTraits {
+    let facts = catalogue::facts(provider.registration.vendor);
+    RefreshTraits {
+        rotates: facts.rotation != Rotation::Never,
+        grace: facts.reuse_grace,
+        kills_access_token: facts.refresh_invalidates_prior,
+    }
+}
+
+/// When tokens end that the provider gave when it was asked at `asked_at`: their life began then at the earliest.
+pub(crate) fn ends(provider: &Oauth2Provider, tokens: &Tokens, asked_at: Timestamp) -> Option<Timestamp> {
+    let facts = catalogue::facts(provider.registration.vendor);
+    tokens.expires_in.or(facts.default_ttl).map(|life| asked_at.plus(life))
+}
+
+impl Services {
+    /// The access token of a connection; refreshes it when it has to, one caller at a time across processes. While the
+    /// access token is valid it is served, whatever refresh did.
+    ///
+    /// # Errors
+    /// `Throttling` when the provider, or who is asking it, takes too long; `Validation` when the provider refuses the
+    /// client and the access token has ended.
+    pub(crate) async fn connection_access(&self, provider: &Oauth2Provider, key: &Key) -> Result<Access> {
+        let traits = traits(provider);
+        let decide = |connection: &Connection, now| connection.decide(now, provider.generation, traits);
+        let wish = |found: Option<&Connection>, now: Timestamp| match found.map(|found| decide(found, now)) {
+            Some(Decision::Refresh) => Wish::Patient,
+            Some(Decision::RefreshOrServe) => Wish::Eager,
+            _ => Wish::Settled,
+        };
+        let connection = match self.turn(key, || None, wish).await? {
+            Turn::Mine(taken) => return self.refresh(provider, taken).await,
+            Turn::Settled(None) => return Ok(Access::None),
+            Turn::Settled(Some(connection)) => connection,
+        };
+        let now = self.now();
+        match decide(&connection, now) {
+            Decision::Serve | Decision::RefreshOrServe => self.serve(&connection).await,
+            Decision::Consent(reason) => Ok(Access::Consent(reason)),
+            Decision::Wait(at) => Err(come_back(at, now)),
+            Decision::Refresh => Err(unavailable(provider, "the access token ended while it was read")),
+        }
+    }
+
+    /// Opens a connection and gives its access token.
+    pub(crate) async fn serve(&self, connection: &Connection) -> Result<Access> {
+        Ok(Access::Token(self.open_connection(connection).await?.access_token))
+    }
+
+    async fn refresh(&self, provider: &Oauth2Provider, taken: Taken<Connection>) -> Result<Access> {
+        let prepared = async {
+            let material = self.open_connection(&taken.stored.value).await?;
+            let refresh_token = material
+                .refresh_token
+                .ok_or_else(|| Error::internal("a refreshable connection has no refresh token"))?;
+            Ok::<_, Error>((self.client(provider).await?, refresh_token))
+        };
+        let (client, refresh_token) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let pause = self.pause(taken.stored.value.flight.failures);
+                return self.setback(taken, Setback::Aborted(Some(pause)), error).await;
+            }
+        };
+        let asked_at = self.now();
+        let outcome = if self.may_call(&taken) {
+            let scopes = &taken.stored.value.granted;
+            let grant = if catalogue::facts(provider.registration.vendor).resend_scope {
+                TokenGrant::ScopedRefreshToken { refresh_token: &refresh_token, scopes }
+            } else {
+                TokenGrant::RefreshToken { refresh_token: &refresh_token }
+            };
+            let (resources, audiences) = (&[], &[]);
+            let request = client.request(provider, grant, resources, audiences, &BTreeMap::new());
+            self.call(provider, request).await
+        } else {
+            Outcome::NotSent(unavailable(provider, "too little of the lease was left to call"))
+        };
+        let pause = self.pause(taken.stored.value.flight.failures);
+        match outcome {
+            Outcome::Tokens(tokens) => {
+                self.refreshed(provider, taken, refresh_token, *tokens, asked_at).await
+            }
+            Outcome::Refused(RefusalCode::InvalidGrant) => self.grant_is_dead(provider, taken).await,
+            Outcome::Refused(code) => {
+                self.setback(taken, Setback::Aborted(Some(pause)), refusal(provider, code)).await
+            }
+            Outcome::Throttled(after) => {
+                let error = unavailable(provider, "the provider asks to wait");
+                self.setback(taken, Setback::Aborted(Some(after.unwrap_or(pause))), error).await
+            }
+            Outcome::NotSent(error) => self.setback(taken, Setback::Aborted(Some(pause)), error).await,
+            Outcome::Unknown(reason) => {
+                self.setback(taken, Setback::Lost(pause), unavailable(provider, reason)).await
+            }
+        }
+    }
+
+    /// Stores what a refresh gave, and only then answers.
+    async fn refreshed(
+        &self,
+        provider: &Oauth2Provider,
+        taken: Taken<Connection>,
+        refresh_token: Secret,
+        tokens: Tokens,
+        asked_at: Timestamp,
+    ) -> Result<Access> {
+        let before = &taken.stored.value;
+        let generation = before.tokens.generation;
+        let next = generation.saturating_add(1);
+        let expires_at = ends(provider, &tokens, asked_at);
+        let granted =
+            catalogue::facts(provider.registration.vendor).granted(&before.granted, tokens.scope.as_ref());
+        let access_token = tokens.access_token;
+        let material = TokenMaterial {
+            access_token: access_token.clone(),
+            // Its absence in an answer never erases it.
+            refresh_token: Some(tokens.refresh_token.unwrap_or(refresh_token)),
+        };
+        let held = HeldTokens {
+            generation: next,
+            obtained_at: asked_at,
+            expires_at,
+            refreshable: true,
+            sealed: self.seal_connection(before, next, &material).await?,
+        };
+        let landed = self
+            .land(taken, |connection, landing| {
+                if connection.tokens.generation != generation {
+                    // Somebody else's tokens are newer than what we started from; ours would be a step back.
+                    return false;
+                }
+                connection.tokens = held.clone();
+                connection.granted.clone_from(&granted);
+                connection.health = Health::Active;
+                match landing {
+                    Landing::Holding => connection.flight.arrive(),
+                    // Whoever took over finds the generation moved when it is refused, and serves these.
+                    Landing::Fenced => {}
+                }
+                true
+            })
+            .await?;
+        // A new consent may have come first, perhaps of another account: what is stored is what is served.
+        if landed.tokens == held { Ok(Access::Token(access_token)) } else { self.serve(&landed).await }
+    }
+
+    /// `invalid_grant`: dead, unless the tokens moved meanwhile (a lost race, D19).
+    async fn grant_is_dead(&self, provider: &Oauth2Provider, taken: Taken<Connection>) -> Result<Access> {
+        let now = self.now();
+        let before = taken.stored.value.clone();
+        let replayed = before.flight.intent.as_ref().is_some_and(|intent| intent.sends > 1);
+        let reason = if replayed { Reason::LostRotation } else { Reason::InvalidGrant };
+        let generation = before.tokens.generation;
+        let connection = self
+            .land(taken, |connection, landing| {
+                if connection.tokens.generation != generation || landing == Landing::Fenced {
+                    return false;
+                }
+                connection.health = Health::NeedsConsent { reason, since: now };
+                connection.flight.arrive();
+                true
+            })
+            .await?;
+        if connection.tokens.generation == generation
+            && matches!(connection.health, Health::NeedsConsent { .. })
+        {
+            self.ports.events.emit(Event::NeedsConsent {
+                workload: connection.workload,
+                provider: provider.id,
+                user: connection.user,
+                reason: reason.as_str(),
+                at: now,
+            });
+        }
+        if connection.tokens.valid(now) { self.serve(&connection).await } else { Ok(Access::Consent(reason)) }
+    }
+
+    /// Notes that a refresh did not succeed, and serves the access token if it is still valid.
+    async fn setback(&self, taken: Taken<Connection>, setback: Setback, error: Error) -> Result<Access> {
+        let now = self.now();
+        let connection = self
+            .land(taken, |connection, landing| {
+                if landing == Landing::Fenced {
+                    return false;
+                }
+                match setback {
+                    Setback::Aborted(wait) => connection.flight.abort(wait.map(|wait| now.plus(wait))),
+                    Setback::Lost(wait) => connection.flight.lose(Some(now.plus(wait))),
+                }
+                true
+            })
+            .await?;
+        if connection.tokens.valid(now) {
+            tracing::warn!(%error, "a connection could not be refreshed and its access token is served as it is");
+            return self.serve(&connection).await;
+        }
+        Err(error)
+    }
+}

@@ -1,0 +1,268 @@
+//! Issuing and opening workload access tokens (D20).
+
+use std::sync::Arc;
+
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::grant::{Action, Authorized, Role};
+use agent_identity_core::name::UserId;
+use agent_identity_core::seal::{Context, Purpose, SealError};
+use agent_identity_core::store::Consistency;
+use agent_identity_core::user::{UserKey, UserName};
+use agent_identity_core::wat::{WAT_LIFE, WatClaims};
+use agent_identity_core::workload::Workload;
+use agent_identity_core::{Error, Id, Result, Secret, Timestamp, WorkloadName, encoding};
+
+use crate::Services;
+
+/// Gets a token of the workload alone.
+#[derive(Clone, Debug)]
+pub struct IssueWorkloadToken {
+    /// The workload.
+    pub workload: WorkloadName,
+}
+
+/// Gets a token for the user whose JWT it is.
+#[derive(Clone, Debug)]
+pub struct IssueWorkloadTokenForJwt {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The user's token.
+    pub user_token: Secret,
+}
+
+/// Gets a token for a user that the caller vouches for.
+#[derive(Clone, Debug)]
+pub struct IssueWorkloadTokenForUserId {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The user.
+    pub user_id: UserId,
+}
+
+macro_rules! minting {
+    ($type:ty, $operation:literal, $role:ident) => {
+        impl Action for $type {
+            const OPERATION: &'static str = $operation;
+
+            fn role(&self) -> Role {
+                Role::$role
+            }
+
+            fn workload(&self) -> Option<&WorkloadName> {
+                Some(&self.workload)
+            }
+        }
+    };
+}
+minting!(IssueWorkloadToken, "GetWorkloadAccessToken", MintJwt);
+minting!(IssueWorkloadTokenForJwt, "GetWorkloadAccessTokenForJWT", MintJwt);
+minting!(IssueWorkloadTokenForUserId, "GetWorkloadAccessTokenForUserId", MintUserid);
+
+/// What a user token proved, as far as a workload access token keeps it.
+struct ProvenUser {
+    key: UserKey,
+    issuer: Option<String>,
+    expires_at: Option<Timestamp>,
+}
+
+/// An opened workload access token, with its workload.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer {
+    pub(crate) claims: WatClaims,
+    pub(crate) workload: Arc<Workload>,
+}
+
+impl Bearer {
+    /// D20: past the end of the JWT behind it, a token may only poll the sessions that it started.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub(crate) fn alive(&self, now: Timestamp) -> Result<()> {
+        match self.claims.jwt_expires_at {
+            Some(end) if now >= end => Err(Error::new(
+                ErrorKind::Unauthorized,
+                "the workload access token is not accepted: the user token behind it has ended; get a new one",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The action of reading a credential of a provider, for the workload that a workload access token names.
+macro_rules! reading {
+    ($type:ident, $operation:literal) => {
+        struct $type {
+            workload: agent_identity_core::WorkloadName,
+            provider: agent_identity_core::ProviderName,
+        }
+
+        impl $type {
+            fn by(
+                bearer: &crate::workload_token::Bearer,
+                provider: &agent_identity_core::ProviderName,
+            ) -> Self {
+                Self { workload: bearer.workload.name.clone(), provider: provider.clone() }
+            }
+        }
+
+        impl agent_identity_core::grant::Action for $type {
+            const OPERATION: &'static str = $operation;
+
+            fn role(&self) -> agent_identity_core::grant::Role {
+                agent_identity_core::grant::Role::Read
+            }
+
+            fn workload(&self) -> Option<&agent_identity_core::WorkloadName> {
+                Some(&self.workload)
+            }
+
+            fn provider(&self) -> Option<&agent_identity_core::ProviderName> {
+                Some(&self.provider)
+            }
+        }
+    };
+}
+pub(crate) use reading;
+
+const WAT_LABEL: &str = "workload access token";
+
+impl Services {
+    /// Issues a token of the workload alone.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown workload.
+    pub async fn issue_workload_token(
+        &self,
+        authorized: Authorized<'_, IssueWorkloadToken>,
+    ) -> Result<Secret> {
+        self.mint(&authorized.action().workload, None).await
+    }
+
+    /// Issues a token for the user whose JWT passes.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unauthorized` when the JWT does not pass; `Throttling` when its issuer's keys cannot be read now.
+    pub async fn issue_workload_token_for_jwt(
+        &self,
+        authorized: Authorized<'_, IssueWorkloadTokenForJwt>,
+    ) -> Result<Secret> {
+        let IssueWorkloadTokenForJwt { workload, user_token } = authorized.action();
+        let user = self.prove(user_token).await?;
+        self.mint(workload, Some(user)).await
+    }
+
+    /// Issues a token for a user that the caller vouches for.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown workload.
+    pub async fn issue_workload_token_for_user_id(
+        &self,
+        authorized: Authorized<'_, IssueWorkloadTokenForUserId>,
+    ) -> Result<Secret> {
+        let IssueWorkloadTokenForUserId { workload, user_id } = authorized.action();
+        let user = ProvenUser { key: self.key_of_user_id(user_id), issuer: None, expires_at: None };
+        self.mint(workload, Some(user)).await
+    }
+
+    /// The key of a user that the caller vouches for.
+    pub(crate) fn key_of_user_id(&self, user_id: &UserId) -> UserKey {
+        self.user_key(&UserName::UserId(user_id.as_str().to_owned()))
+    }
+
+    /// The key of the user whose JWT passes.
+    pub(crate) async fn key_of_user_token(&self, user_token: &Secret) -> Result<UserKey> {
+        Ok(self.prove(user_token).await?.key)
+    }
+
+    fn user_key(&self, name: &UserName) -> UserKey {
+        UserKey::from_digest(self.ports.digest.sha256(&name.framed()))
+    }
+
+    async fn prove(&self, user_token: &Secret) -> Result<ProvenUser> {
+        let token = self.ports.verifier.verify(user_token, &self.config.issuers).await?;
+        let name = UserName::Jwt {
+            issuer: token.issuer.clone(),
+            subject_claim: token.subject_claim,
+            subject: token.subject,
+        };
+        Ok(ProvenUser {
+            key: self.user_key(&name),
+            issuer: Some(token.issuer),
+            expires_at: Some(token.expires_at),
+        })
+    }
+
+    async fn mint(&self, workload: &WorkloadName, user: Option<ProvenUser>) -> Result<Secret> {
+        let name = workload.as_str().to_owned();
+        let id = self
+            .caches
+            .workload_names
+            .get(name.clone(), async {
+                Ok(self.id_of::<Workload>(&name, Consistency::Eventual).await?.value)
+            })
+            .await?;
+        let workload = self.live_workload(id).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no workload identity named `{name}`"))
+        })?;
+        let now = self.now();
+        let claims = WatClaims {
+            id: Id::random(&*self.ports.random),
+            workload: workload.id,
+            epoch: workload.epoch,
+            user: user.as_ref().map(|user| user.key),
+            issuer: user.as_ref().and_then(|user| user.issuer.clone()),
+            issued_at: now,
+            expires_at: now.plus(WAT_LIFE),
+            jwt_expires_at: user.as_ref().and_then(|user| user.expires_at),
+            jwt_handle: None,
+        };
+        let plaintext = serde_json::to_vec(&claims).map_err(Error::internal)?;
+        let sealed = self.ports.sealer.seal(Purpose::Wat, &Context::new(WAT_LABEL, []), &plaintext).await?;
+        Ok(Secret::new(encoding::base64url(sealed)))
+    }
+
+    /// A workload as it is, at most one cache life ago.
+    pub(crate) async fn live_workload(&self, id: Id<Workload>) -> Result<Option<Arc<Workload>>> {
+        let read = async {
+            match self.by_id::<Workload>(id, Consistency::Eventual).await? {
+                Some(stored) => Ok(Arc::new(stored.value)),
+                None => Err(Error::new(ErrorKind::NotFound, "the workload identity was deleted")),
+            }
+        };
+        match self.caches.workloads.get(id, read).await {
+            Ok(workload) => Ok(Some(workload)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a workload access token and checks that it is alive: not ended, its workload not deleted, its epoch current.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub(crate) async fn bearer(&self, token: &Secret) -> Result<Bearer> {
+        let refused = |why: &str| {
+            Error::new(ErrorKind::Unauthorized, format!("the workload access token is not accepted: {why}"))
+        };
+        let not_ours = || refused("it was not issued here, or was changed");
+        let sealed = encoding::unbase64url(token.expose()).ok_or_else(not_ours)?;
+        let plaintext =
+            match self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), &sealed).await {
+                Ok(plaintext) => plaintext,
+                Err(SealError::Broken) => return Err(not_ours()),
+                Err(error) => return Err(error.into()),
+            };
+        let claims: WatClaims = serde_json::from_slice(&plaintext).map_err(|_not_claims| not_ours())?;
+        if self.now() >= claims.expires_at {
+            return Err(refused("it has ended; get a new one"));
+        }
+        let workload = self
+            .live_workload(claims.workload)
+            .await?
+            .ok_or_else(|| refused("its workload identity was deleted"))?;
+        if workload.epoch != claims.epoch {
+            return Err(refused("its workload identity has ended all tokens issued before; get a new one"));
+        }
+        Ok(Bearer { claims, workload })
+    }
+}

@@ -1,0 +1,459 @@
+//! The use cases over ports in memory, and a provider that answers as it is told.
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's world stops at the first surprise"
+)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_identity_core::arn::Place;
+use agent_identity_core::consent::SessionUri;
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::grant::{Grant, Principal};
+use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
+use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
+use agent_identity_core::name::{Scope, UserId};
+use agent_identity_core::port::{Event, Events};
+use agent_identity_core::provider::{ClientRegistration, Discovery, ServerMetadata, Vendor};
+use agent_identity_core::store::{Consistency, Key, Query, Row, Store, StoreError, Write};
+use agent_identity_core::workload::ReturnUrl;
+use agent_identity_core::{Clock, Id, ProviderName, Result, Secret, Timestamp, WorkloadName};
+use agent_identity_service::api_key_provider::GivenSecret;
+use agent_identity_service::consent::{CompleteConsent, ProviderReturn, UserIdentifier};
+use agent_identity_service::oauth2_provider::{CreateOauth2Provider, GetOauth2Provider, GivenConfig};
+use agent_identity_service::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest};
+use agent_identity_service::workload::CreateWorkload;
+use agent_identity_service::workload_token::{IssueWorkloadTokenForJwt, IssueWorkloadTokenForUserId};
+use agent_identity_service::{Config, Ports, Services};
+use agent_identity_testkit::{
+    FixedClock, MemorySecrets, MemoryStore, NoSigningKeys, SeededRandom, Sha256, TestSealer,
+};
+use async_trait::async_trait;
+use serde_json::json;
+
+/// How the provider answers a token request.
+pub enum Reply {
+    /// With these tokens, living so many seconds, and a refresh token.
+    Tokens(&'static str, u64),
+    /// With these tokens, and these scopes.
+    Scoped(&'static str, &'static str),
+    /// With an OAuth error.
+    Error(&'static str),
+    /// With a status and nothing that can be read.
+    Status(u16),
+    /// Not at all: no byte was sent.
+    NotSent,
+    /// Not at all: the request was sent.
+    Lost,
+    /// With these tokens, when the gate opens.
+    Held(&'static str, Arc<tokio::sync::Notify>),
+    /// With an OAuth error, when the gate opens.
+    HeldError(&'static str, Arc<tokio::sync::Notify>),
+}
+
+/// A provider's token endpoint.
+#[derive(Default)]
+pub struct Provider {
+    replies: Mutex<VecDeque<Reply>>,
+    /// The bodies of the requests that came.
+    pub requests: Mutex<Vec<BTreeMap<String, String>>>,
+}
+
+impl Provider {
+    pub fn will(&self, reply: Reply) {
+        self.replies.lock().unwrap().push_back(reply);
+    }
+
+    /// The values of one parameter over all requests so far.
+    pub fn seen(&self, parameter: &str) -> Vec<String> {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().filter_map(|request| request.get(parameter).cloned()).collect()
+    }
+}
+
+fn answer(status: u16, body: &serde_json::Value) -> HttpResponse {
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    HttpResponse { status, headers, body: body.to_string().into_bytes() }
+}
+
+fn tokens(name: &str, seconds: u64) -> HttpResponse {
+    answer(
+        200,
+        &json!({
+            "access_token": format!("access-{name}"), "refresh_token": format!("refresh-{name}"),
+            "token_type": "Bearer", "expires_in": seconds,
+        }),
+    )
+}
+
+#[async_trait]
+impl HttpClient for Provider {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let body = request.body.as_ref().map_or("", Secret::expose).to_owned();
+        let fields = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let reply = self.replies.lock().unwrap().pop_front().expect("a request that no test expects");
+        let target = "provider.example:443".to_owned();
+        let reason = "test".to_owned();
+        if !matches!(reply, Reply::NotSent) {
+            self.requests.lock().unwrap().push(fields);
+        }
+        match reply {
+            Reply::Tokens(name, seconds) => Ok(tokens(name, seconds)),
+            Reply::Scoped(name, scope) => Ok(answer(
+                200,
+                &json!({ "access_token": format!("access-{name}"), "token_type": "Bearer", "expires_in": 600, "scope": scope }),
+            )),
+            Reply::Error(code) => Ok(answer(400, &json!({ "error": code }))),
+            Reply::Status(status) => Ok(answer(status, &json!("?"))),
+            Reply::NotSent => Err(HttpError::NotSent { target, reason }),
+            Reply::Lost => Err(HttpError::Unknown { target, reason }),
+            Reply::Held(name, gate) => {
+                gate.notified().await;
+                Ok(tokens(name, 3600))
+            }
+            Reply::HeldError(code, gate) => {
+                gate.notified().await;
+                Ok(answer(400, &json!({ "error": code })))
+            }
+        }
+    }
+}
+
+/// Takes `ISSUER|SUBJECT|EXPIRY` for a token.
+struct PlainVerifier;
+
+#[async_trait]
+impl TokenVerifier for PlainVerifier {
+    async fn verify(&self, token: &Secret, _: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
+        let parts: Vec<&str> = token.expose().split('|').collect();
+        let [issuer, subject, expiry] = parts.as_slice() else {
+            return Err(TokenRefused::Invalid { code: "test", reason: "no token".to_owned() });
+        };
+        Ok(VerifiedToken {
+            issuer: (*issuer).to_owned(),
+            subject_claim: "sub".to_owned(),
+            subject: (*subject).to_owned(),
+            expires_at: Timestamp::from_seconds(expiry.parse().unwrap()),
+            issued_at: None,
+        })
+    }
+}
+
+#[derive(Default)]
+pub struct Heard(pub Mutex<Vec<Event>>);
+
+impl Events for Heard {
+    fn emit(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// One store and one provider, and as many processes as a test wants.
+pub struct World {
+    pub clock: Arc<FixedClock>,
+    pub store: Arc<MemoryStore>,
+    pub secrets: Arc<MemorySecrets>,
+    pub provider: Arc<Provider>,
+    pub events: Arc<Heard>,
+    pub services: Arc<Services>,
+    pub admin: Principal,
+}
+
+pub const AGENT: &str = "agent";
+pub const CALENDAR: &str = "calendar";
+pub const RETURN: &str = "https://app.example/return";
+
+impl World {
+    pub fn new() -> Self {
+        let clock = Arc::new(FixedClock::default());
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let (secrets, provider, events) = (Arc::default(), Arc::default(), Arc::default());
+        let services = process(1, &clock, store.clone(), &secrets, &provider, &events);
+        let admin = Principal { name: "access-key/admin".to_owned(), grants: vec![Grant::everything()] };
+        Self { clock, store, secrets, provider, events, services, admin }
+    }
+
+    /// Another process on the same store; `clock` may be its own.
+    pub fn another_process(&self, seed: u64, clock: &Arc<FixedClock>) -> Arc<Services> {
+        process(seed, clock, self.store.clone(), &self.secrets, &self.provider, &self.events)
+    }
+
+    /// Another process, whose store refuses the next writes, as many as the counter says.
+    pub fn process_on_a_busy_store(&self, seed: u64) -> (Arc<Services>, Arc<AtomicUsize>) {
+        let busy = Arc::new(AtomicUsize::new(0));
+        let store: Arc<dyn Store> = Arc::new(Busy { store: self.store.clone(), busy: Arc::clone(&busy) });
+        let services = process(seed, &self.clock, store, &self.secrets, &self.provider, &self.events);
+        (services, busy)
+    }
+
+    /// Lets time pass in small steps, as it does for a process that is awake.
+    pub async fn awake_for(clock: &FixedClock, seconds: u64) {
+        for _ in 0..seconds * 2 {
+            clock.advance(Duration::from_millis(500));
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+    }
+
+    /// A workload and an OAuth2 provider.
+    pub async fn with_calendar() -> Self {
+        let world = Self::new();
+        world.create_workload(AGENT).await;
+        world.create_provider(CALENDAR).await;
+        world
+    }
+
+    pub async fn create_workload(&self, name: &str) {
+        let action = CreateWorkload {
+            name: WorkloadName::parse(name).unwrap(),
+            return_urls: vec![ReturnUrl::parse(RETURN).unwrap()],
+            tags: BTreeMap::new(),
+        };
+        self.services.create_workload(self.admin.authorize(action).unwrap()).await.unwrap();
+    }
+
+    pub async fn create_provider(&self, name: &str) {
+        self.create_provider_with(name, config("https://provider.example", "client", Some("s3cret"))).await;
+    }
+
+    pub async fn create_provider_with(&self, name: &str, config: GivenConfig) {
+        let action =
+            CreateOauth2Provider { name: ProviderName::parse(name).unwrap(), config, tags: BTreeMap::new() };
+        self.services.create_oauth2_provider(self.admin.authorize(action).unwrap()).await.unwrap();
+    }
+
+    pub async fn provider_id(&self, name: &str) -> Id<agent_identity_core::provider::Oauth2Provider> {
+        let action = GetOauth2Provider { name: ProviderName::parse(name).unwrap() };
+        self.services.get_oauth2_provider(self.admin.authorize(action).unwrap()).await.unwrap().id
+    }
+
+    pub async fn wat(&self, workload: &str, user: &str) -> Secret {
+        wat_from(&self.services, &self.admin, workload, user).await
+    }
+
+    pub async fn wat_for_jwt(&self, workload: &str, jwt: &str) -> Secret {
+        let action = IssueWorkloadTokenForJwt {
+            workload: WorkloadName::parse(workload).unwrap(),
+            user_token: Secret::new(jwt),
+        };
+        self.services.issue_workload_token_for_jwt(self.admin.authorize(action).unwrap()).await.unwrap()
+    }
+
+    pub async fn get(&self, wat: &Secret) -> Result<Oauth2TokenAnswer> {
+        get_from(&self.services, &self.admin, request(wat)).await
+    }
+
+    pub async fn token(&self, wat: &Secret) -> Result<String> {
+        match self.get(wat).await? {
+            Oauth2TokenAnswer::Token(token) => Ok(token.expose().to_owned()),
+            other => panic!("no token but {other:?}"),
+        }
+    }
+
+    /// Begins a consent and goes with the browser to the provider and back; gives the session.
+    pub async fn consented(&self, request: Oauth2TokenRequest) -> SessionUri {
+        let session = self.offered(request).await;
+        let (cookie, state) = self.departed(&session).await;
+        self.returned(&state, &cookie, Some("code")).await.unwrap();
+        session
+    }
+
+    pub async fn offered(&self, request: Oauth2TokenRequest) -> SessionUri {
+        match self.services.get_oauth2_token(&self.admin, request).await.unwrap() {
+            Oauth2TokenAnswer::Consent { session, .. } => session,
+            other => panic!("no consent but {other:?}"),
+        }
+    }
+
+    pub async fn departed(&self, session: &SessionUri) -> (Secret, Secret) {
+        let departure = self.services.begin_consent(session, None).await.unwrap();
+        let url = url::Url::parse(departure.location.expose()).unwrap();
+        let state = url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        (departure.cookie, Secret::new(state))
+    }
+
+    pub async fn returned(&self, state: &Secret, cookie: &Secret, code: Option<&str>) -> Result<Secret> {
+        let answer = ProviderReturn {
+            provider: self.provider_id(CALENDAR).await,
+            state: state.clone(),
+            code: code.map(Secret::new),
+            issuer: None,
+            error: code.is_none().then(|| "access_denied".to_owned()),
+        };
+        self.services.return_from_provider(answer, Some(cookie)).await
+    }
+
+    pub async fn complete(&self, session: &SessionUri, user: &str) -> Result<()> {
+        let user = UserIdentifier::UserId(UserId::parse(user).unwrap());
+        let request = CompleteConsent { session: session.clone(), user };
+        self.services.complete_consent(&self.admin, request).await
+    }
+
+    /// The user consents anew, and the provider gives these tokens.
+    pub async fn consent_again(&self, wat: &Secret, tokens: &'static str) {
+        let mut again = request(wat);
+        again.force_authentication = true;
+        let session = self.consented(again).await;
+        self.provider.will(Reply::Tokens(tokens, 600));
+        self.complete(&session, "ada").await.unwrap();
+    }
+
+    /// A connection of `ada` whose access token `access-first` lives so many seconds.
+    pub async fn connected(seconds: u64) -> (Self, Secret) {
+        let world = Self::with_calendar().await;
+        let wat = world.wat(AGENT, "ada").await;
+        let session = world.consented(request(&wat)).await;
+        world.provider.will(Reply::Tokens("first", seconds));
+        world.complete(&session, "ada").await.unwrap();
+        (world, wat)
+    }
+
+    /// Lets time pass, and gets a token for who is there then (workload access tokens live 15 minutes).
+    pub async fn later(&self, seconds: u64) -> Secret {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.wat(AGENT, "ada").await
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// A store that is busy for some writes.
+struct Busy {
+    store: Arc<MemoryStore>,
+    busy: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Store for Busy {
+    async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
+        self.store.get(key, consistency).await
+    }
+
+    async fn batch_get(
+        &self,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Row>>, StoreError> {
+        self.store.batch_get(keys, consistency).await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let left = self.busy.load(Ordering::SeqCst);
+        if left > 0 {
+            self.busy.store(left - 1, Ordering::SeqCst);
+            return Err(StoreError::Busy("test".to_owned()));
+        }
+        self.store.write(writes).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        self.store.query(query).await
+    }
+
+    async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.store.due(shard, until, limit).await
+    }
+}
+
+fn process(
+    seed: u64,
+    clock: &Arc<FixedClock>,
+    store: Arc<dyn Store>,
+    secrets: &Arc<MemorySecrets>,
+    provider: &Arc<Provider>,
+    events: &Arc<Heard>,
+) -> Arc<Services> {
+    let ports = Ports {
+        store,
+        secrets: secrets.clone(),
+        signing_keys: Arc::new(NoSigningKeys),
+        sealer: Arc::new(TestSealer),
+        verifier: Arc::new(PlainVerifier),
+        http: provider.clone(),
+        clock: clock.clone(),
+        random: Arc::new(SeededRandom::new(seed)),
+        digest: Arc::new(Sha256),
+        events: events.clone(),
+    };
+    let config = Config {
+        place: Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() },
+        public_base_url: "https://identity.example".to_owned(),
+        issuers: IssuerPolicy::AnyIssuer,
+        built_in_return_page: false,
+        record_cache: Duration::ZERO,
+        secret_cache: Duration::ZERO,
+    };
+    Arc::new(Services::new(ports, config))
+}
+
+pub fn config(issuer: &str, client_id: &str, secret: Option<&str>) -> GivenConfig {
+    let metadata = ServerMetadata {
+        issuer: issuer.to_owned(),
+        authorization_endpoint: format!("{issuer}/authorize"),
+        token_endpoint: format!("{issuer}/token"),
+        response_types: Vec::new(),
+        token_endpoint_auth_methods: Vec::new(),
+    };
+    GivenConfig {
+        registration: ClientRegistration {
+            vendor: Vendor::Custom,
+            discovery: Some(Discovery::Metadata(metadata)),
+            tenant_id: None,
+            client_id: client_id.to_owned(),
+        },
+        client_secret: secret.map(|secret| GivenSecret::Managed(Secret::new(secret))),
+        client_authentication: None,
+        private_key_jwt: None,
+        echoed: serde_json::Map::new(),
+    }
+}
+
+pub fn scopes(names: &[&str]) -> std::collections::BTreeSet<Scope> {
+    names.iter().map(|name| Scope::parse(name).unwrap()).collect()
+}
+
+pub fn request(wat: &Secret) -> Oauth2TokenRequest {
+    Oauth2TokenRequest {
+        workload_token: wat.clone(),
+        provider: ProviderName::parse(CALENDAR).unwrap(),
+        scopes: scopes(&["read"]),
+        flow: Flow::UserFederation,
+        session: None,
+        return_url: Some(ReturnUrl::parse(RETURN).unwrap()),
+        force_authentication: false,
+        custom_parameters: BTreeMap::new(),
+        custom_state: None,
+        resources: Vec::new(),
+        audiences: Vec::new(),
+    }
+}
+
+/// A workload access token from one of several processes.
+pub async fn wat_from(services: &Services, principal: &Principal, workload: &str, user: &str) -> Secret {
+    let action = IssueWorkloadTokenForUserId {
+        workload: WorkloadName::parse(workload).unwrap(),
+        user_id: UserId::parse(user).unwrap(),
+    };
+    services.issue_workload_token_for_user_id(principal.authorize(action).unwrap()).await.unwrap()
+}
+
+pub async fn get_from(
+    services: &Services,
+    principal: &Principal,
+    request: Oauth2TokenRequest,
+) -> Result<Oauth2TokenAnswer> {
+    services.get_oauth2_token(principal, request).await
+}
+
+/// The kind and the text of an error.
+pub fn refused<T: std::fmt::Debug>(outcome: Result<T>) -> (ErrorKind, String) {
+    let error = outcome.unwrap_err();
+    (error.kind(), error.message().to_owned())
+}

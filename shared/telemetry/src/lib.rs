@@ -1,0 +1,56 @@
+//! JSON logs on stderr, with caps that no setting lifts.
+//!
+//! Not here: what is logged. Secrets are types that do not print (`core` has them), so redaction is not a
+//! filter on text but the absence of a way to write them.
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// Crates that would log whole requests, headers and bodies included, at DEBUG or TRACE.
+const TALKATIVE: [&str; 6] = ["aws", "h2", "hyper", "hyper_util", "rustls", "tower"];
+
+/// Whether an event may be logged at all: talkative crates never below INFO, whatever the environment says.
+fn admitted(metadata: &Metadata<'_>) -> bool {
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    let talkative = TALKATIVE.contains(&root) || root.starts_with("aws_");
+    !talkative || *metadata.level() <= Level::INFO
+}
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The filter is none.
+    #[error("--log is no log filter such as info or agent_identity_service=debug: {0}")]
+    Filter(ParseError),
+    /// Logging was started already.
+    #[error("logging cannot be started: {0}")]
+    Started(TryInitError),
+}
+
+/// Whether a text is a log filter.
+///
+/// # Errors
+/// The text says what is wrong with it.
+pub fn check(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+}
+
+/// Sends logs to stderr as JSON lines. `filter` has the syntax of `tracing_subscriber::EnvFilter`, such as
+/// `info` or `agent_identity_service=debug`.
+///
+/// # Errors
+/// When the filter is none, or logging was started already.
+pub fn start(filter: &str) -> Result<(), StartError> {
+    let filter = EnvFilter::try_new(filter).map_err(StartError::Filter)?;
+    let json = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false)
+        .with_writer(std::io::stderr)
+        .with_filter(filter)
+        .with_filter(filter_fn(admitted));
+    tracing_subscriber::registry().with(json).try_init().map_err(StartError::Started)
+}

@@ -1,0 +1,185 @@
+//! The store in memory.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agent_identity_core::store::{
+    Condition, Consistency, DUE_SHARDS, Key, MAX_BATCH, Query, Row, Store, StoreError, Write,
+};
+use agent_identity_core::{Clock, Timestamp};
+use async_trait::async_trait;
+
+const MAX_KEY_BYTES: usize = 1024;
+const MAX_VALUE_BYTES: usize = 350 * 1024;
+
+/// How often each operation of a [`MemoryStore`] was called; for tests that hold what a use case costs (P3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls of `get`.
+    pub get: usize,
+    /// Calls of `batch_get`.
+    pub batch_get: usize,
+    /// Calls of `write`.
+    pub write: usize,
+    /// Calls of `query`.
+    pub query: usize,
+    /// Calls of `due`.
+    pub due: usize,
+}
+
+/// Rows in memory, with the exact semantics of the port.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    rows: BTreeMap<Key, Row>,
+    calls: Calls,
+}
+
+impl MemoryStore {
+    /// An empty store; `clock` says what has expired.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    /// Everything that is stored, expired rows included: for tests that look for what must not be there.
+    pub fn rows(&self) -> Vec<Row> {
+        self.state().rows.values().cloned().collect()
+    }
+
+    /// How often each operation was called since the last time this was asked.
+    pub fn take_calls(&self) -> Calls {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live<'a>(&self, state: &'a State, key: &Key) -> Option<&'a Row> {
+        state.rows.get(key).filter(|row| is_live(row, self.clock.now()))
+    }
+
+    fn holds(&self, state: &State, key: &Key, condition: Condition) -> bool {
+        match (condition, self.live(state, key)) {
+            (Condition::Absent, None) => true,
+            (Condition::Version(version), Some(row)) => row.version == version,
+            (Condition::Absent, Some(_)) | (Condition::Version(_), None) => false,
+        }
+    }
+}
+
+fn is_live(row: &Row, now: Timestamp) -> bool {
+    row.expires_at.is_none_or(|expiry| expiry > now)
+}
+
+fn check_keys<'a>(keys: impl ExactSizeIterator<Item = &'a Key>) -> Result<(), StoreError> {
+    if keys.len() > MAX_BATCH {
+        return Err(StoreError::Failed(format!("{} rows at once; the limit is {MAX_BATCH}", keys.len())));
+    }
+    let mut seen = HashSet::new();
+    for key in keys {
+        for part in [&key.partition, &key.sort] {
+            if part.len() > MAX_KEY_BYTES || part.contains('\0') {
+                return Err(StoreError::Failed("a part of a key is too long or has a NUL".to_owned()));
+            }
+        }
+        if !seen.insert(key) {
+            return Err(StoreError::Failed("a row is named twice".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn get(&self, key: &Key, _: Consistency) -> Result<Option<Row>, StoreError> {
+        let mut state = self.state();
+        state.calls.get += 1;
+        Ok(self.live(&state, key).cloned())
+    }
+
+    async fn batch_get(&self, keys: &[Key], _: Consistency) -> Result<Vec<Option<Row>>, StoreError> {
+        let mut state = self.state();
+        state.calls.batch_get += 1;
+        check_keys(keys.iter())?;
+        Ok(keys.iter().map(|key| self.live(&state, key).cloned()).collect())
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.calls.write += 1;
+        check_keys(writes.iter().map(Write::key))?;
+        for (index, write) in writes.iter().enumerate() {
+            let condition = match write {
+                Write::Put { bytes, due, .. }
+                    if bytes.len() > MAX_VALUE_BYTES || due.is_some_and(|due| due.shard >= DUE_SHARDS) =>
+                {
+                    return Err(StoreError::Failed(
+                        "a value is too large or a due shard too high".to_owned(),
+                    ));
+                }
+                Write::Put { condition, .. } | Write::Check { condition, .. } => *condition,
+                Write::Delete { version, .. } => Condition::Version(*version),
+            };
+            if !self.holds(&state, write.key(), condition) {
+                return Err(StoreError::Conflict(index));
+            }
+        }
+        for write in writes {
+            match write {
+                Write::Put { key, condition, expires_at, due, bytes } => {
+                    let version = match condition {
+                        Condition::Absent => 1,
+                        Condition::Version(version) => version + 1,
+                    };
+                    state.rows.insert(key.clone(), Row { key, version, expires_at, due, bytes });
+                }
+                Write::Delete { key, .. } => {
+                    state.rows.remove(&key);
+                }
+                Write::Check { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        let mut state = self.state();
+        state.calls.query += 1;
+        let now = self.clock.now();
+        Ok(state
+            .rows
+            .values()
+            .filter(|row| row.key.kind == query.kind && row.key.partition == query.partition)
+            .filter(|row| query.after.as_ref().is_none_or(|after| row.key.sort > *after))
+            .filter(|row| is_live(row, now))
+            .take(query.limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let mut state = self.state();
+        state.calls.due += 1;
+        let now = self.clock.now();
+        let mut due: Vec<_> = state
+            .rows
+            .values()
+            .filter_map(|row| row.due.map(|due| (due, row)))
+            .filter(|(due, row)| due.shard == shard && due.at <= until && is_live(row, now))
+            .collect();
+        due.sort_by_key(|(due, _)| due.at);
+        Ok(due.into_iter().take(limit).map(|(_, row)| row.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::store_contract!(|clock| async move { (Arc::new(MemoryStore::new(clock)) as Arc<dyn Store>, ()) });
+}
