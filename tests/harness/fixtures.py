@@ -12,7 +12,7 @@ import pytest
 from . import planted
 from .app import App
 from .places import BINARY
-from .product import Server
+from .product import Server, complete_lines
 from .vendor import Vendor
 from .wire import Caller
 
@@ -33,7 +33,7 @@ def d19_nothing_secret_is_left_behind(the_binary_is_built: None) -> Iterator[Non
     assert planted.leaks_in_databases() == []
     for path in planted.logs():
         if path.name.startswith("serve-"):
-            for line in path.read_text().splitlines():
+            for line in complete_lines(path):
                 assert isinstance(json.loads(line), dict), f"{path.name} has a line that is no JSON record"
 
 

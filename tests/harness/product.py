@@ -32,6 +32,12 @@ def log_file(kind: str) -> Path:
     return planted.watch_log(directory / f"{kind}-{os.getpid()}-{next(_numbers)}.log")
 
 
+def complete_lines(log: Path) -> list[str]:
+    """The lines that were written to their end. SIGKILL may cut the write of the last one off where a page of the file
+    ends, so what stands after the last newline is no line."""
+    return log.read_text(errors="replace").split("\n")[:-1]
+
+
 def command(
     *arguments: str,
     stdin: str | None = None,
@@ -118,7 +124,7 @@ class Server:
 
     def log_records(self) -> list[dict[str, Any]]:
         assert self.log is not None
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in complete_lines(self.log)]
 
     def stop(self, signal_number: int = signal.SIGTERM, timeout_seconds: float = 20) -> int:
         """Asks it to end and gives its exit code."""
