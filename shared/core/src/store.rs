@@ -39,6 +39,28 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, by how often they are read.
+    pub const ALL: [Self; 13] = [
+        Self::Connection,
+        Self::ClientToken,
+        Self::ConsentSession,
+        Self::Workload,
+        Self::WorkloadName,
+        Self::Oauth2Provider,
+        Self::Oauth2ProviderName,
+        Self::ApiKeyProvider,
+        Self::ApiKeyProviderName,
+        Self::UserKey,
+        Self::InboundJwt,
+        Self::AccessKey,
+        Self::VaultKey,
+    ];
+
+    /// The kind with this text form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// The stable text form, used in stored keys.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -213,28 +213,11 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
 
 /// The kind with this text form.
 fn kind(text: &str) -> rusqlite::Result<Kind> {
-    KINDS.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+    Kind::parse(text).ok_or_else(|| {
         let unknown = format!("a row has the unknown kind `{text}`");
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, unknown.into())
     })
 }
-
-/// All kinds of rows, by how often they are read.
-const KINDS: [Kind; 13] = [
-    Kind::Connection,
-    Kind::ClientToken,
-    Kind::ConsentSession,
-    Kind::Workload,
-    Kind::WorkloadName,
-    Kind::Oauth2Provider,
-    Kind::Oauth2ProviderName,
-    Kind::ApiKeyProvider,
-    Kind::ApiKeyProviderName,
-    Kind::UserKey,
-    Kind::InboundJwt,
-    Kind::AccessKey,
-    Kind::VaultKey,
-];
 
 fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
