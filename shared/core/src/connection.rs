@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding;
-use crate::flight::{Flight, InFlight};
+use crate::flight::{Flight, InFlight, LEASE_LIFE};
 use crate::name::Scope;
 use crate::provider::Oauth2Provider;
 use crate::secret::{Secret, sealed_form, sealed_form_option};
@@ -156,6 +156,34 @@ impl Connection {
 }
 
 impl InFlight for Connection {
+    type Terms = RefreshTerms;
+
+    /// When the scheduled refresh should look at it. It agrees with [`Connection::decide`]: from then on, and not before, a
+    /// read would refresh. But where a refresh kills the access token before it, nobody's token is ended unasked: then it is
+    /// the token's own end.
+    fn due(&self, terms: RefreshTerms, now: Timestamp) -> Option<Timestamp> {
+        let end = self.tokens.expires_at?;
+        let refreshable = self.tokens.refreshable
+            && self.health == Health::Active
+            && self.provider_generation == terms.generation;
+        if !refreshable {
+            return None;
+        }
+        let traits = terms.traits;
+        let ripe = if traits.kills_access_token { end } else { end.minus(self.tokens.margin(traits)) };
+        let mut at = self.flight.retry_at.map_or(ripe, |retry_at| ripe.max(retry_at));
+        if let Some(intent) = &self.flight.intent
+            && traits.rotates
+        {
+            let in_grace = traits.grace.is_some_and(|grace| at.max(now) < intent.since.plus(grace));
+            if !in_grace {
+                at = at.max(end);
+            }
+        }
+        // Whoever holds the lease moves the entry when the call has ended. This is for when they never do.
+        Some(if self.flight.lease.is_some() { at.max(now.plus(LEASE_LIFE)) } else { at })
+    }
+
     fn flight(&self) -> &Flight {
         &self.flight
     }
@@ -170,6 +198,13 @@ impl InFlight for Connection {
 }
 
 impl InFlight for ClientToken {
+    type Terms = ();
+
+    /// Nobody waits for a token of no user: it is fetched when it is asked for.
+    fn due(&self, (): (), _: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
     fn flight(&self) -> &Flight {
         &self.flight
     }
@@ -192,6 +227,15 @@ pub struct RefreshTraits {
     pub grace: Option<Duration>,
     /// Whether a refresh kills the access token before it: then it is done late.
     pub kills_access_token: bool,
+}
+
+/// What of a provider decides about refreshing its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshTerms {
+    /// The provider's generation (D3).
+    pub generation: u32,
+    /// How its refreshes behave.
+    pub traits: RefreshTraits,
 }
 
 /// How early a token is refreshed, at most.

@@ -164,6 +164,12 @@ impl Failure {
 }
 
 impl InFlight for ConsentSession {
+    type Terms = ();
+
+    fn due(&self, (): (), _: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
     fn flight(&self) -> &Flight {
         &self.flight
     }

@@ -102,6 +102,12 @@ impl Flight {
 
 /// A record with a flight.
 pub trait InFlight {
+    /// What besides the record decides when its row is due.
+    type Terms: Copy + Send + Sync;
+
+    /// When the row should be looked at without anybody asking for it, as things are at `now`; `None` for never.
+    fn due(&self, terms: Self::Terms, now: Timestamp) -> Option<Timestamp>;
+
     /// Its flight.
     fn flight(&self) -> &Flight;
 

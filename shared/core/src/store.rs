@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use crate::Timestamp;
+use crate::{Timestamp, encoding};
 
 /// What a row is. The text is part of the stored key: never change one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +123,26 @@ pub struct Due {
 
 /// Number of shards of the due index.
 pub const DUE_SHARDS: u16 = 16;
+
+impl Due {
+    /// The entry of the row with this key: a row is always in the same shard, and rows spread over all of them.
+    pub fn of(key: &Key, at: Timestamp) -> Self {
+        // FNV-1a, and the finish of SplitMix64, without which keys that differ at their end only would share a shard. The same
+        // on every machine and in every release.
+        let framed = encoding::length_prefixed([
+            key.kind.as_str().as_bytes(),
+            key.partition.as_bytes(),
+            key.sort.as_bytes(),
+        ]);
+        let hash = framed.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let shard = (hash ^ (hash >> 31)) % u64::from(DUE_SHARDS);
+        Self { shard: u16::try_from(shard).unwrap_or(0), at }
+    }
+}
 
 /// A row as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,4 +281,27 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As [`Store::get`].
     async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(sort: &str) -> u16 {
+        Due::of(&Key::of(Kind::Connection, "w#u", sort), Timestamp::EPOCH).shard
+    }
+
+    #[test]
+    fn a_row_stays_in_its_shard_across_releases() {
+        assert_eq!([shard(""), shard("a"), shard("b")], [11, 1, 6]);
+    }
+
+    #[test]
+    fn rows_spread_over_all_shards() {
+        let mut counts = [0; DUE_SHARDS as usize];
+        for index in 0..1_600 {
+            counts[usize::from(shard(&format!("provider#{index}")))] += 1;
+        }
+        assert!(counts.iter().all(|count| (50..=150).contains(count)), "{counts:?}");
+    }
 }

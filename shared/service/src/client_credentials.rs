@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_identity_core::connection::{ClientToken, Decision, HeldTokens, RefreshTraits, TokenMaterial};
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::flight::{Flight, backoff};
+use agent_identity_core::flight::{Flight, LOSER_PATIENCE, backoff};
 use agent_identity_core::name::Scope;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
@@ -17,7 +17,7 @@ use agent_identity_oauth::catalogue;
 use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
 
 use crate::Services;
-use crate::flight::{Landing, Taken, Turn, Wish};
+use crate::flight::{Landing, Taken, Turn, Wish, still_held};
 use crate::token_call::{Outcome, refusal, unavailable};
 
 /// What of a request makes a client-credentials token another one.
@@ -90,7 +90,7 @@ impl Services {
         let wish = |found: Option<&ClientToken>, now: Timestamp| match found
             .map_or(Decision::Refresh, |token| token.decide(now, traits()))
         {
-            Decision::Refresh => Wish::Patient,
+            Decision::Refresh => Wish::Patient(LOSER_PATIENCE),
             Decision::RefreshOrServe => Wish::Eager,
             Decision::Serve | Decision::Wait(_) | Decision::Consent(_) => Wish::Settled,
         };
@@ -98,11 +98,14 @@ impl Services {
             let row_ends = self.now().plus(ROW_AFTERLIFE);
             Some(ClientToken { tokens: None, row_ends, flight: Flight::default() })
         };
-        match self.turn(&key, first, wish).await? {
+        match self.turn(&key, (), first, wish).await? {
             Turn::Mine(taken) => self.fetch_client_token(provider, request, taken).await,
-            Turn::Settled(Some(token)) if token.decide(self.now(), traits()) != Decision::Refresh => {
-                self.reveal_client_token(&key, &token).await
+            Turn::Settled(Some(Stored { value, .. }))
+                if value.decide(self.now(), traits()) != Decision::Refresh =>
+            {
+                self.reveal_client_token(&key, &value).await
             }
+            Turn::Held => Err(still_held()),
             Turn::Settled(_) => Err(unavailable(provider, "the row of the token is gone")),
         }
     }

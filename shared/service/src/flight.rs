@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::flight::{InFlight, LEASE_LIFE, LEASE_RESERVE, LOSER_PATIENCE, Lease};
+use agent_identity_core::flight::{InFlight, LEASE_LIFE, LEASE_RESERVE, Lease};
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::store::{Condition, Consistency, Key, StoreError, Write};
+use agent_identity_core::store::{Condition, Consistency, Due, Key, StoreError, Write};
 use agent_identity_core::{Error, Result, Timestamp, encoding, random};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,22 +29,33 @@ pub(crate) enum Wish {
     Settled,
     /// Yes, but not if it has to wait for somebody else.
     Eager,
-    /// Yes, and it waits.
-    Patient,
+    /// Yes, and it waits so long at most.
+    Patient(Duration),
 }
 
 /// The outcome of asking for a turn.
-pub(crate) enum Turn<R> {
+pub(crate) enum Turn<R: InFlight> {
     /// The caller holds the lease, and its attempt is on record.
     Mine(Taken<R>),
-    /// The row as it is; there is nothing to do, or somebody else is doing it.
-    Settled(Option<R>),
+    /// The row as it is (without the lease of a holder that is dead); there is nothing to do, or somebody else is doing it.
+    Settled(Option<Stored<R>>),
+    /// Somebody else has the turn, and the caller has waited long enough.
+    Held,
+}
+
+/// What a client is told when it has waited long enough (D7: never a consent URL).
+pub(crate) fn still_held() -> Error {
+    Error::new(
+        ErrorKind::Throttling,
+        "another request is getting this token from the provider and has not finished; try again",
+    )
 }
 
 /// A lease that this process holds, until it is dropped.
-pub(crate) struct Taken<R> {
+pub(crate) struct Taken<R: InFlight> {
     pub(crate) stored: Stored<R>,
     pub(crate) lease: Lease,
+    terms: R::Terms,
     since: Duration,
     _flying: Flying,
 }
@@ -113,15 +124,21 @@ impl LeaseWatch {
     }
 }
 
+/// The due entry of a row with this record.
+pub(crate) fn due<R: InFlight>(key: &Key, record: &R, terms: R::Terms, now: Timestamp) -> Option<Due> {
+    record.due(terms, now).map(|at| Due::of(key, at))
+}
+
 impl Services {
     /// Asks for the turn on a row. `absent` makes the record where there is none; `wish` decides, on the row as it is
     /// each time, whether the turn is still wanted.
     ///
     /// # Errors
-    /// `Throttling` when the holder of the turn takes too long (D7: never a consent URL).
+    /// Those of the store.
     pub(crate) async fn turn<R>(
         &self,
         key: &Key,
+        terms: R::Terms,
         absent: impl Fn() -> Option<R>,
         wish: impl Fn(Option<&R>, Timestamp) -> Wish,
     ) -> Result<Turn<R>>
@@ -130,11 +147,11 @@ impl Services {
     {
         let began = self.ports.clock.elapsed();
         loop {
-            let stored: Option<Stored<R>> = record::get(&*self.ports.store, key, Consistency::Strong).await?;
-            let condition = stored.as_ref().map_or(Condition::Absent, |row| Condition::Version(row.version));
-            let mut found = stored.map(|row| row.value);
+            let mut found: Option<Stored<R>> =
+                record::get(&*self.ports.store, key, Consistency::Strong).await?;
+            let condition = found.as_ref().map_or(Condition::Absent, |row| Condition::Version(row.version));
             let since = self.ports.clock.elapsed();
-            let held = match found.as_mut().map(InFlight::flight_mut) {
+            let held = match found.as_mut().map(|row| row.value.flight_mut()) {
                 Some(flight) => match &flight.lease {
                     Some(lease) if self.watch.dead(key, lease, since) => {
                         flight.lease = None;
@@ -145,21 +162,18 @@ impl Services {
                 None => false,
             };
             let now = self.now();
-            match wish(found.as_ref(), now) {
+            match wish(found.as_ref().map(|row| &row.value), now) {
                 Wish::Settled => return Ok(Turn::Settled(found)),
                 Wish::Eager if held => return Ok(Turn::Settled(found)),
-                Wish::Patient if held => {
-                    if since.saturating_sub(began) >= LOSER_PATIENCE {
-                        return Err(Error::new(
-                            ErrorKind::Throttling,
-                            "another request is getting this token from the provider and has not finished; try again",
-                        ));
+                Wish::Patient(patience) if held => {
+                    if since.saturating_sub(began) >= patience {
+                        return Ok(Turn::Held);
                     }
                     let [jitter] = random::bytes::<1>(&*self.ports.random);
                     tokio::time::sleep(POLL + POLL.mul_f64(f64::from(jitter) / 255.0)).await;
                 }
-                Wish::Eager | Wish::Patient => {
-                    let Some(mut record) = found.or_else(&absent) else {
+                Wish::Eager | Wish::Patient(_) => {
+                    let Some(mut record) = found.map(|row| row.value).or_else(&absent) else {
                         return Ok(Turn::Settled(None));
                     };
                     let taking = encoding::hex(&random::bytes::<8>(&*self.ports.random));
@@ -168,7 +182,8 @@ impl Services {
                     // Before the write: from then on other tasks of this process may see it.
                     let flying = self.watch.take(key, &owner);
                     let ends = record.row_ends();
-                    let write = record::put(key.clone(), condition, &record, ends, None)?;
+                    let due = due(key, &record, terms, now);
+                    let write = record::put(key.clone(), condition, &record, ends, due)?;
                     match self.ports.store.write(vec![write]).await {
                         Ok(()) => {}
                         Err(StoreError::Conflict(_)) => continue,
@@ -184,6 +199,7 @@ impl Services {
                     return Ok(Turn::Mine(Taken {
                         stored: Stored { key: key.clone(), version, value: record },
                         lease,
+                        terms,
                         since,
                         _flying: flying,
                     }));
@@ -194,7 +210,7 @@ impl Services {
 
     /// Whether so much of the lease is left that a call may begin: asked right before the first byte, on a clock that
     /// counts suspend (D7).
-    pub(crate) fn may_call<R>(&self, taken: &Taken<R>) -> bool {
+    pub(crate) fn may_call<R: InFlight>(&self, taken: &Taken<R>) -> bool {
         self.ports.clock.elapsed().saturating_sub(taken.since) + LEASE_RESERVE <= LEASE_LIFE
     }
 
@@ -229,7 +245,7 @@ impl Services {
     where
         R: InFlight + Serialize + DeserializeOwned + Clone,
     {
-        let Taken { mut stored, lease, _flying, .. } = taken;
+        let Taken { mut stored, lease, terms, _flying, .. } = taken;
         loop {
             let landing =
                 if stored.value.flight().holds(&lease) { Landing::Holding } else { Landing::Fenced };
@@ -237,7 +253,8 @@ impl Services {
             if !settle(&mut record, landing) {
                 return Ok(stored.value);
             }
-            let write = stored.replace(&record, record.row_ends(), None)?;
+            let due = due(&stored.key, &record, terms, self.now());
+            let write = stored.replace(&record, record.row_ends(), due)?;
             match self.insist(vec![write]).await {
                 Ok(()) => return Ok(record),
                 Err(StoreError::Conflict(_)) => {}

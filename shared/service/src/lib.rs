@@ -10,6 +10,7 @@ mod cache;
 mod client_credentials;
 pub mod consent;
 mod directory;
+pub mod due;
 mod flight;
 pub mod oauth2_provider;
 pub mod oauth2_token;

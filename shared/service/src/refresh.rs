@@ -1,11 +1,13 @@
-//! `RefreshConnection`: a connection's access token, refreshed under a lease when it must be (`design.md` 8).
+//! A connection's access token, refreshed under a lease when it must be (`design.md` 8): by who reads it, or by schedule
+//! ([`crate::due`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_identity_core::connection::{
-    Connection, Decision, Health, HeldTokens, Reason, RefreshTraits, TokenMaterial,
+    Connection, Decision, Health, HeldTokens, Reason, RefreshTerms, RefreshTraits, TokenMaterial,
 };
+use agent_identity_core::flight::LOSER_PATIENCE;
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::store::Key;
@@ -15,7 +17,7 @@ use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
 
 use crate::Services;
 use crate::client_credentials::come_back;
-use crate::flight::{Landing, Taken, Turn, Wish};
+use crate::flight::{Landing, Taken, Turn, Wish, still_held};
 use crate::token_call::{Outcome, refusal, unavailable};
 
 /// What a connection gives.
@@ -26,6 +28,16 @@ pub(crate) enum Access {
     Consent(Reason),
     /// There is no connection.
     None,
+}
+
+/// What an attempt came to, with the connection as it is stored now.
+pub(crate) enum Attempt {
+    /// It has new tokens: these, unless somebody stored newer ones meanwhile.
+    Renewed(Connection, Option<Secret>),
+    /// The provider says that the grant is dead.
+    Dead(Connection, Reason),
+    /// It has the tokens that it had.
+    Failed(Connection, Error),
 }
 
 /// What a failed attempt leaves behind.
@@ -46,6 +58,11 @@ pub(crate) fn traits(provider: &Oauth2Provider) -> RefreshTraits {
     }
 }
 
+/// What of the provider decides about refreshing.
+pub(crate) fn terms(provider: &Oauth2Provider) -> RefreshTerms {
+    RefreshTerms { generation: provider.generation, traits: traits(provider) }
+}
+
 /// When tokens end that the provider gave when it was asked at `asked_at`: their life began then at the earliest.
 pub(crate) fn ends(provider: &Oauth2Provider, tokens: &Tokens, asked_at: Timestamp) -> Option<Timestamp> {
     let facts = catalogue::facts(provider.registration.vendor);
@@ -60,17 +77,18 @@ impl Services {
     /// `Throttling` when the provider, or who is asking it, takes too long; `Validation` when the provider refuses the
     /// client and the access token has ended.
     pub(crate) async fn connection_access(&self, provider: &Oauth2Provider, key: &Key) -> Result<Access> {
-        let traits = traits(provider);
-        let decide = |connection: &Connection, now| connection.decide(now, provider.generation, traits);
+        let terms = terms(provider);
+        let decide = |connection: &Connection, now| connection.decide(now, terms.generation, terms.traits);
         let wish = |found: Option<&Connection>, now: Timestamp| match found.map(|found| decide(found, now)) {
-            Some(Decision::Refresh) => Wish::Patient,
+            Some(Decision::Refresh) => Wish::Patient(LOSER_PATIENCE),
             Some(Decision::RefreshOrServe) => Wish::Eager,
             _ => Wish::Settled,
         };
-        let connection = match self.turn(key, || None, wish).await? {
-            Turn::Mine(taken) => return self.refresh(provider, taken).await,
+        let connection = match self.turn(key, terms, || None, wish).await? {
+            Turn::Mine(taken) => return self.refreshed_access(self.attempt(provider, taken).await?).await,
+            Turn::Held => return Err(still_held()),
             Turn::Settled(None) => return Ok(Access::None),
-            Turn::Settled(Some(connection)) => connection,
+            Turn::Settled(Some(stored)) => stored.value,
         };
         let now = self.now();
         match decide(&connection, now) {
@@ -86,7 +104,28 @@ impl Services {
         Ok(Access::Token(self.open_connection(connection).await?.access_token))
     }
 
-    async fn refresh(&self, provider: &Oauth2Provider, taken: Taken<Connection>) -> Result<Access> {
+    /// What a reader gets when their attempt has ended: while the access token is valid it is served.
+    async fn refreshed_access(&self, attempt: Attempt) -> Result<Access> {
+        let now = self.now();
+        match attempt {
+            Attempt::Renewed(_, Some(access_token)) => Ok(Access::Token(access_token)),
+            Attempt::Renewed(connection, None) => self.serve(&connection).await,
+            Attempt::Dead(connection, _) if connection.tokens.valid(now) => self.serve(&connection).await,
+            Attempt::Dead(_, reason) => Ok(Access::Consent(reason)),
+            Attempt::Failed(connection, error) if connection.tokens.valid(now) => {
+                tracing::warn!(%error, "a connection could not be refreshed and its access token is served as it is");
+                self.serve(&connection).await
+            }
+            Attempt::Failed(_, error) => Err(error),
+        }
+    }
+
+    /// Asks the provider, and stores what it says before anybody is answered.
+    pub(crate) async fn attempt(
+        &self,
+        provider: &Oauth2Provider,
+        taken: Taken<Connection>,
+    ) -> Result<Attempt> {
         let prepared = async {
             let material = self.open_connection(&taken.stored.value).await?;
             let refresh_token = material
@@ -120,7 +159,7 @@ impl Services {
             Outcome::Tokens(tokens) => {
                 self.refreshed(provider, taken, refresh_token, *tokens, asked_at).await
             }
-            Outcome::Refused(RefusalCode::InvalidGrant) => self.grant_is_dead(provider, taken).await,
+            Outcome::Refused(RefusalCode::InvalidGrant) => self.grant_is_dead(taken).await,
             Outcome::Refused(code) => {
                 self.setback(taken, Setback::Aborted(Some(pause)), refusal(provider, code)).await
             }
@@ -143,7 +182,7 @@ impl Services {
         refresh_token: Secret,
         tokens: Tokens,
         asked_at: Timestamp,
-    ) -> Result<Access> {
+    ) -> Result<Attempt> {
         let before = &taken.stored.value;
         let generation = before.tokens.generation;
         let next = generation.saturating_add(1);
@@ -181,11 +220,12 @@ impl Services {
             })
             .await?;
         // A new consent may have come first, perhaps of another account: what is stored is what is served.
-        if landed.tokens == held { Ok(Access::Token(access_token)) } else { self.serve(&landed).await }
+        let is_ours = landed.tokens == held;
+        Ok(Attempt::Renewed(landed, is_ours.then_some(access_token)))
     }
 
     /// `invalid_grant`: dead, unless the tokens moved meanwhile (a lost race, D19).
-    async fn grant_is_dead(&self, provider: &Oauth2Provider, taken: Taken<Connection>) -> Result<Access> {
+    async fn grant_is_dead(&self, taken: Taken<Connection>) -> Result<Attempt> {
         let now = self.now();
         let before = taken.stored.value.clone();
         let replayed = before.flight.intent.as_ref().is_some_and(|intent| intent.sends > 1);
@@ -204,19 +244,24 @@ impl Services {
         if connection.tokens.generation == generation
             && matches!(connection.health, Health::NeedsConsent { .. })
         {
-            self.ports.events.emit(Event::NeedsConsent {
-                workload: connection.workload,
-                provider: provider.id,
-                user: connection.user,
-                reason: reason.as_str(),
-                at: now,
-            });
+            self.announce(&connection, reason, now);
         }
-        if connection.tokens.valid(now) { self.serve(&connection).await } else { Ok(Access::Consent(reason)) }
+        Ok(Attempt::Dead(connection, reason))
     }
 
-    /// Notes that a refresh did not succeed, and serves the access token if it is still valid.
-    async fn setback(&self, taken: Taken<Connection>, setback: Setback, error: Error) -> Result<Access> {
+    /// Tells others that the user must consent again.
+    pub(crate) fn announce(&self, connection: &Connection, reason: Reason, at: Timestamp) {
+        self.ports.events.emit(Event::NeedsConsent {
+            workload: connection.workload,
+            provider: connection.provider,
+            user: connection.user,
+            reason: reason.as_str(),
+            at,
+        });
+    }
+
+    /// Notes that a refresh did not succeed.
+    async fn setback(&self, taken: Taken<Connection>, setback: Setback, error: Error) -> Result<Attempt> {
         let now = self.now();
         let connection = self
             .land(taken, |connection, landing| {
@@ -230,10 +275,6 @@ impl Services {
                 true
             })
             .await?;
-        if connection.tokens.valid(now) {
-            tracing::warn!(%error, "a connection could not be refreshed and its access token is served as it is");
-            return self.serve(&connection).await;
-        }
-        Err(error)
+        Ok(Attempt::Failed(connection, error))
     }
 }

@@ -105,6 +105,57 @@ fn while_a_provider_asks_to_wait_the_valid_token_is_served() {
     assert_eq!(waiting.decide(at(4000), 1, STEADY), Decision::Refresh);
 }
 
+const fn terms(traits: RefreshTraits) -> RefreshTerms {
+    RefreshTerms { generation: 1, traits }
+}
+
+#[test]
+fn a_connection_is_due_when_a_read_would_refresh_it() {
+    assert_eq!(connection(3600).due(terms(ROTATING), at(0)), Some(at(3300)));
+    assert_eq!(connection(60).due(terms(ROTATING), at(0)), Some(at(30)));
+}
+
+#[test]
+fn a_connection_whose_refresh_kills_the_access_token_is_due_at_its_end() {
+    let late = RefreshTraits { kills_access_token: true, ..ROTATING };
+    assert_eq!(connection(3600).due(terms(late), at(0)), Some(at(3600)));
+}
+
+#[test]
+fn what_no_refresh_can_help_is_never_due() {
+    let mut dead = connection(3600);
+    dead.health = Health::NeedsConsent { reason: Reason::InvalidGrant, since: at(3300) };
+    let mut without_refresh_token = connection(3600);
+    without_refresh_token.tokens.refreshable = false;
+    let mut endless = connection(3600);
+    endless.tokens.expires_at = None;
+    for connection in [&dead, &without_refresh_token, &endless] {
+        assert_eq!(connection.due(terms(ROTATING), at(0)), None);
+    }
+    let changed = RefreshTerms { generation: 2, traits: ROTATING };
+    assert_eq!(connection(3600).due(changed, at(0)), None, "D3");
+}
+
+#[test]
+fn a_wait_moves_the_due_time_and_a_lease_holds_it_off_for_its_life() {
+    let mut waiting = connection(3600);
+    waiting.flight.retry_at = Some(at(3400));
+    assert_eq!(waiting.due(terms(STEADY), at(3300)), Some(at(3400)));
+    waiting.flight.depart("me", at(3450));
+    assert_eq!(waiting.due(terms(STEADY), at(3450)), Some(at(3470)));
+}
+
+#[test]
+fn d5_after_a_lost_answer_a_rotating_provider_is_due_at_the_end_or_within_its_grace() {
+    let graceful = RefreshTraits { grace: Some(Duration::from_secs(60)), ..ROTATING };
+    let mut lost = connection(3600);
+    lost.flight.intent = Some(Intent { since: at(3300), sends: 1 });
+    assert_eq!(lost.due(terms(ROTATING), at(3301)), Some(at(3600)));
+    assert_eq!(lost.due(terms(graceful), at(3301)), Some(at(3300)));
+    assert_eq!(lost.due(terms(graceful), at(3361)), Some(at(3600)), "the grace has passed");
+    assert_eq!(lost.due(terms(STEADY), at(3301)), Some(at(3300)));
+}
+
 struct Fnv;
 
 impl crate::port::Digest for Fnv {
@@ -132,6 +183,35 @@ fn tokens_for_different_resources_are_different_connections() {
 }
 
 proptest! {
+    /// Otherwise a row would be due for ever, or never.
+    #[test]
+    fn the_due_time_and_the_read_agree(
+        lifetime in 0_u64..5_000, now in 0_u64..6_000, sends in 0_u32..3, since in 0_u64..6_000,
+        retry in proptest::option::of(0_u64..8_000), rotates: bool, grace in proptest::option::of(0_u64..2_000),
+        refreshable: bool, dead: bool, kills_access_token: bool, endless: bool,
+    ) {
+        let mut connection = connection(lifetime);
+        connection.tokens.refreshable = refreshable;
+        if endless {
+            connection.tokens.expires_at = None;
+        }
+        if dead {
+            connection.health = Health::NeedsConsent { reason: Reason::InvalidGrant, since: at(0) };
+        }
+        connection.flight.retry_at = retry.map(at);
+        connection.flight.intent = (sends > 0).then_some(Intent { since: at(since), sends });
+        let traits = RefreshTraits { rotates, grace: grace.map(Duration::from_secs), kills_access_token };
+        let refreshes = |now| {
+            matches!(connection.decide(now, 1, traits), Decision::Refresh | Decision::RefreshOrServe)
+        };
+        let now = at(now);
+        match connection.due(terms(traits), now) {
+            Some(due) if due <= now => prop_assert!(refreshes(now), "due for ever"),
+            Some(due) if kills_access_token => prop_assert!(due > now),
+            Some(_) | None => prop_assert!(!refreshes(now), "a read finds it first"),
+        }
+    }
+
     #[test]
     fn no_state_makes_a_read_serve_a_token_that_has_ended(
         lifetime in 0_u64..10_000, now in 0_u64..20_000, sends in 0_u32..4, retry in proptest::option::of(0_u64..20_000),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_identity_core::connection::{Connection, Health, HeldTokens, TokenMaterial};
 use agent_identity_core::consent::{ConsentSession, Failure, ReturnTo, SessionUri, Stage};
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::flight::{Flight, InFlight};
+use agent_identity_core::flight::{Flight, InFlight, LOSER_PATIENCE};
 use agent_identity_core::grant::{Action, Principal, Role};
 use agent_identity_core::name::UserId;
 use agent_identity_core::provider::Oauth2Provider;
@@ -18,8 +18,8 @@ use agent_identity_oauth::token::{TokenGrant, Tokens};
 
 use super::CODE_LABEL;
 use crate::Services;
-use crate::flight::{Taken, Turn, Wish};
-use crate::refresh::ends;
+use crate::flight::{Taken, Turn, Wish, due, still_held};
+use crate::refresh::{ends, terms};
 use crate::token_call::{Outcome, unavailable};
 
 /// Who the application says the user is.
@@ -137,18 +137,19 @@ impl Services {
         let client = self.client(provider).await?;
         let wish = |found: Option<&ConsentSession>, _now: Timestamp| match found.map(|session| &session.stage)
         {
-            Some(Stage::Returned { .. }) => Wish::Patient,
+            Some(Stage::Returned { .. }) => Wish::Patient(LOSER_PATIENCE),
             _ => Wish::Settled,
         };
-        let taken = match self.turn(&stored.key, || None, wish).await? {
+        let taken = match self.turn(&stored.key, (), || None, wish).await? {
             Turn::Settled(session) => {
-                return session.as_ref().and_then(settled).unwrap_or_else(|| {
+                return session.as_ref().and_then(|session| settled(&session.value)).unwrap_or_else(|| {
                     Err(Error::new(
                         ErrorKind::AccessDenied,
                         "Invalid or expired session: it has ended; start again",
                     ))
                 });
             }
+            Turn::Held => return Err(still_held()),
             Turn::Mine(taken) => taken,
         };
         let session = &taken.stored.value;
@@ -273,7 +274,13 @@ impl Services {
                 before.as_ref().map_or(Condition::Absent, |held| Condition::Version(held.version));
             let writes = vec![
                 taken.stored.replace(&ended, ended.row_ends(), None)?,
-                record::put(key.clone(), condition, &connection, None, None)?,
+                record::put(
+                    key.clone(),
+                    condition,
+                    &connection,
+                    None,
+                    due(&key, &connection, terms(provider), self.now()),
+                )?,
             ];
             match self.insist(writes).await {
                 Ok(()) => return Ok(()),

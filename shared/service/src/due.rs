@@ -1,0 +1,231 @@
+//! The scheduled refresh: what is due is found by the due index, and each connection refreshed on its own (`design.md` 8).
+
+use std::time::Duration;
+
+use agent_identity_core::connection::{Connection, Decision, Health, Reason, RefreshTerms};
+use agent_identity_core::flight::{InFlight as _, LEASE_LIFE};
+use agent_identity_core::provider::Oauth2Provider;
+use agent_identity_core::record::{self, Stored};
+use agent_identity_core::store::{Condition, Consistency, DUE_SHARDS, Key, Kind, Row, StoreError, Write};
+use agent_identity_core::{Error, Result, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::Services;
+use crate::flight::{Turn, Wish, due};
+use crate::refresh::{Attempt, terms};
+
+/// How long the scheduled refresh waits for whoever else has the turn: long enough to have watched a dead holder's lease for
+/// its whole life (D7). Nobody is waiting for it.
+const PATIENCE: Duration = LEASE_LIFE.saturating_add(Duration::from_secs(5));
+
+/// A connection to look at, as it travels through a queue: `{"version":1,"key":{"partition":"…","sort":"…"}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Message", into = "Message")]
+pub struct DueConnection {
+    /// Its row.
+    pub key: Key,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    version: u32,
+    key: MessageKey,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageKey {
+    partition: String,
+    sort: String,
+}
+
+/// The only form of the message so far.
+const MESSAGE_VERSION: u32 = 1;
+
+impl From<DueConnection> for Message {
+    fn from(DueConnection { key: Key { partition, sort, .. } }: DueConnection) -> Self {
+        Self { version: MESSAGE_VERSION, key: MessageKey { partition, sort } }
+    }
+}
+
+impl TryFrom<Message> for DueConnection {
+    type Error = String;
+
+    fn try_from(Message { version, key }: Message) -> Result<Self, String> {
+        if version != MESSAGE_VERSION {
+            return Err(format!("has version {version}; this release reads {MESSAGE_VERSION}"));
+        }
+        Ok(Self { key: Key::of(Kind::Connection, key.partition, key.sort) })
+    }
+}
+
+/// What a scheduled look at a connection came to. In each case its due entry is now where it belongs, unless somebody else
+/// has the turn and moves it when they are done.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// It has new tokens.
+    Renewed,
+    /// It was not due (any more): somebody else refreshed it, or the same message came twice.
+    NotDue,
+    /// Somebody else was refreshing it all the while.
+    InFlight,
+    /// There is no such connection.
+    Gone,
+    /// Its workload or its provider was deleted, so that it gives nothing to anybody (D9). It is never due again.
+    Orphaned,
+    /// Its user must consent again, which was announced. It is never due again.
+    NeedsConsent(Reason),
+    /// The provider did not give new tokens this time; the connection comes due again by itself.
+    PutOff {
+        /// When.
+        until: Option<Timestamp>,
+        /// Why not now.
+        error: Error,
+    },
+}
+
+impl Refreshed {
+    /// The stable code, for logs and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::NotDue => "not_due",
+            Self::InFlight => "in_flight",
+            Self::Gone => "gone",
+            Self::Orphaned => "orphaned",
+            Self::NeedsConsent(_) => "needs_consent",
+            Self::PutOff { .. } => "put_off",
+        }
+    }
+}
+
+impl Services {
+    /// The connections that are due now, at most `limit_per_shard` of each shard, the longest due first. What is left over
+    /// is still due at the next tick. Reads what is due and nothing else.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn due_connections(&self, limit_per_shard: usize) -> Result<Vec<DueConnection>> {
+        let now = self.now();
+        let mut found = Vec::new();
+        for shard in 0..DUE_SHARDS {
+            let rows = self.ports.store.due(shard, now, limit_per_shard).await?;
+            let connections = rows.into_iter().filter(|row| row.key.kind == Kind::Connection);
+            found.extend(connections.map(|row| DueConnection { key: row.key }));
+        }
+        Ok(found)
+    }
+
+    /// `RefreshConnection`: refreshes a connection if it is due, in the same turn and by the same rules as a read does. Told
+    /// twice, it does it once. Its outcome is stored when it returns.
+    ///
+    /// # Errors
+    /// Only where *we* failed (the store, the vault), so that trying again may help: what a provider answers is an outcome.
+    pub async fn refresh_connection(&self, key: &Key) -> Result<Refreshed> {
+        let Some(row) = self.ports.store.get(key, Consistency::Strong).await? else {
+            return Ok(Refreshed::Gone);
+        };
+        if row.key.kind != Kind::Connection || row.due.is_none_or(|due| due.at > self.now()) {
+            return Ok(Refreshed::NotDue);
+        }
+        let stored = match record::parse::<Connection>(&row) {
+            Ok(stored) => stored,
+            Err(broken) => {
+                // Nobody can mend it by trying again.
+                self.never_due(row).await?;
+                return Err(broken);
+            }
+        };
+        let Some(provider) = self.provider_in_use(&stored.value).await? else {
+            self.never_due(row).await?;
+            return Ok(Refreshed::Orphaned);
+        };
+        let terms = terms(&provider);
+        if terms.generation != stored.value.provider_generation {
+            return self.provider_changed(stored).await;
+        }
+        let wish = |found: Option<&Connection>, now: Timestamp| match found {
+            // A lease moves the due time; who holds it may be dead, and is watched.
+            Some(found)
+                if refreshes(found, terms, now)
+                    && (found.flight.lease.is_some()
+                        || found.due(terms, now).is_some_and(|at| at <= now)) =>
+            {
+                Wish::Patient(PATIENCE)
+            }
+            _ => Wish::Settled,
+        };
+        match self.turn(key, terms, || None, wish).await? {
+            Turn::Mine(taken) => {
+                let attempt = self.attempt(&provider, taken).await?;
+                Ok(match attempt {
+                    Attempt::Renewed(..) => Refreshed::Renewed,
+                    Attempt::Dead(Connection { health: Health::NeedsConsent { .. }, .. }, reason) => {
+                        Refreshed::NeedsConsent(reason)
+                    }
+                    // A lost race: there are newer tokens.
+                    Attempt::Dead(..) => Refreshed::NotDue,
+                    Attempt::Failed(connection, error) => {
+                        Refreshed::PutOff { until: connection.due(terms, self.now()), error }
+                    }
+                })
+            }
+            Turn::Held => Ok(Refreshed::InFlight),
+            Turn::Settled(None) => Ok(Refreshed::Gone),
+            Turn::Settled(Some(settled)) => {
+                // Nobody has written it since, and it is not due as it says.
+                if settled.version == row.version {
+                    let due = due(key, &settled.value, terms, self.now());
+                    self.write_unless_newer(settled.replace(&settled.value, None, due)?).await?;
+                }
+                Ok(Refreshed::NotDue)
+            }
+        }
+    }
+
+    /// The provider of a connection, unless it or the connection's workload was deleted.
+    async fn provider_in_use(&self, connection: &Connection) -> Result<Option<Oauth2Provider>> {
+        let keys = [
+            Key::single(Kind::Workload, connection.workload.to_string()),
+            Key::single(Kind::Oauth2Provider, connection.provider.to_string()),
+        ];
+        match self.ports.store.batch_get(&keys, Consistency::Strong).await?.as_slice() {
+            [Some(_), Some(provider)] => Ok(Some(record::parse(provider)?.value)),
+            _ => Ok(None),
+        }
+    }
+
+    /// D3: tokens of an older generation are never sent anywhere.
+    async fn provider_changed(&self, stored: Stored<Connection>) -> Result<Refreshed> {
+        let (now, reason) = (self.now(), Reason::ProviderChanged);
+        let changed =
+            Connection { health: Health::NeedsConsent { reason, since: now }, ..stored.value.clone() };
+        if !self.write_unless_newer(stored.replace(&changed, None, None)?).await? {
+            return Ok(Refreshed::InFlight);
+        }
+        self.announce(&changed, reason, now);
+        Ok(Refreshed::NeedsConsent(reason))
+    }
+
+    /// Takes a row out of the due index and leaves it as it is.
+    async fn never_due(&self, row: Row) -> Result<()> {
+        let Row { key, version, expires_at, bytes, .. } = row;
+        let condition = Condition::Version(version);
+        self.write_unless_newer(Write::Put { key, condition, expires_at, due: None, bytes }).await.map(drop)
+    }
+
+    /// Whether it was written: somebody else's newer row stays as it is, with the due entry that they gave it.
+    async fn write_unless_newer(&self, write: Write) -> Result<bool> {
+        match self.ports.store.write(vec![write]).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn refreshes(connection: &Connection, terms: RefreshTerms, now: Timestamp) -> bool {
+    let decision = connection.decide(now, terms.generation, terms.traits);
+    matches!(decision, Decision::Refresh | Decision::RefreshOrServe)
+}
