@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, TaskTracker};
+use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, Surface, TaskTracker};
 use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer};
 use agent_identity_egress::{AllowList, AllowRule};
 use axum::Router;
@@ -228,6 +228,7 @@ impl Server {
         let (work, stopping) = (TaskTracker::new(), CancellationToken::new());
         let api = Api {
             authenticate: Arc::new(AccessKeys::new(Arc::clone(&services), direct)),
+            surface: Surface::All,
             hosts: hosts(address, public.as_deref()),
             services,
             work: work.clone(),

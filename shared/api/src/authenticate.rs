@@ -1,5 +1,6 @@
-//! Who signed a request: SigV4 with access keys of our own. (On AWS with `Auth=IAM` the gateway verifies, and another
-//! implementation of [`Authenticate`] reads the principal from its request context.)
+//! Who signed a request: SigV4 with access keys of our own, or whom API Gateway has verified ([`iam`]).
+
+pub(crate) mod iam;
 
 use std::sync::Arc;
 
@@ -10,21 +11,30 @@ use http::{HeaderMap, StatusCode};
 
 use crate::failure::Failure;
 use crate::sigv4::{self, SigV4Error, SignedRequest, SigningKeyCache};
+use iam::GatewayCaller;
 
-/// Says who a request is from.
+/// Says who a request is from. `gateway` is whom API Gateway has verified, where there is one in front.
 #[async_trait]
 pub trait Authenticate: Send + Sync {
     /// Refuses by the headers alone what nobody could have signed; called before the body is read.
     ///
     /// # Errors
     /// The failure to answer with.
-    async fn admit(&self, request: &SignedRequest<'_>) -> Result<(), Failure>;
+    async fn admit(
+        &self,
+        request: &SignedRequest<'_>,
+        gateway: Option<&GatewayCaller>,
+    ) -> Result<(), Failure>;
 
     /// The principal behind a request.
     ///
     /// # Errors
     /// The failure to answer with.
-    async fn authenticate(&self, request: &SignedRequest<'_>) -> Result<Principal, Failure>;
+    async fn authenticate(
+        &self,
+        request: &SignedRequest<'_>,
+        gateway: Option<&GatewayCaller>,
+    ) -> Result<Principal, Failure>;
 }
 
 /// SigV4 over the bytes received, with the access keys in the store.
@@ -58,7 +68,7 @@ fn unrecognized(message: &str) -> Failure {
 
 #[async_trait]
 impl Authenticate for AccessKeys {
-    async fn admit(&self, request: &SignedRequest<'_>) -> Result<(), Failure> {
+    async fn admit(&self, request: &SignedRequest<'_>, _: Option<&GatewayCaller>) -> Result<(), Failure> {
         let claim = sigv4::parse(request)?;
         match self.services.access_key(&claim.access_key_id).await? {
             Some(_) => Ok(()),
@@ -66,7 +76,11 @@ impl Authenticate for AccessKeys {
         }
     }
 
-    async fn authenticate(&self, request: &SignedRequest<'_>) -> Result<Principal, Failure> {
+    async fn authenticate(
+        &self,
+        request: &SignedRequest<'_>,
+        _: Option<&GatewayCaller>,
+    ) -> Result<Principal, Failure> {
         // Looked up again: the body may have taken its time, and the key may be revoked since.
         let claim = sigv4::parse(request)?;
         let now = self.services.ports().clock.now();

@@ -18,10 +18,28 @@ use serde_json::Value;
 use crate::fields::Members;
 use crate::gate::{drain, read_body};
 use crate::sigv4::SignedRequest;
-use crate::{Api, Failure};
+use crate::{Api, Failure, GatewayCaller, Surface};
+
+/// Which half of the operations one is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plane {
+    /// Managing workloads, providers and rules.
+    Control,
+    /// Getting tokens and keys.
+    Data,
+}
+
+impl Plane {
+    const fn served_by(self, surface: Surface) -> bool {
+        matches!(
+            (surface, self),
+            (Surface::All, _) | (Surface::Control, Self::Control) | (Surface::Data, Self::Data)
+        )
+    }
+}
 
 macro_rules! operations {
-    ($($variant:ident $path:literal $status:ident => $module:ident::$handler:ident,)*) => {
+    ($($variant:ident $plane:ident $path:literal $status:ident => $module:ident::$handler:ident,)*) => {
         /// The operations, by their names on the wire.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Operation { $($variant,)* }
@@ -46,6 +64,10 @@ macro_rules! operations {
                 match self { $(Self::$variant => $path,)* }
             }
 
+            const fn plane(self) -> Plane {
+                match self { $(Self::$variant => Plane::$plane,)* }
+            }
+
             const fn success(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
@@ -58,35 +80,39 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateWorkloadIdentity "/identities/CreateWorkloadIdentity" CREATED => workload::create,
-    GetWorkloadIdentity "/identities/GetWorkloadIdentity" OK => workload::get,
-    UpdateWorkloadIdentity "/identities/UpdateWorkloadIdentity" OK => workload::update,
-    DeleteWorkloadIdentity "/identities/DeleteWorkloadIdentity" NO_CONTENT => workload::delete,
-    ListWorkloadIdentities "/identities/ListWorkloadIdentities" OK => workload::list,
-    CreateApiKeyCredentialProvider "/identities/CreateApiKeyCredentialProvider" CREATED => api_key_provider::create,
-    GetApiKeyCredentialProvider "/identities/GetApiKeyCredentialProvider" OK => api_key_provider::get,
-    UpdateApiKeyCredentialProvider "/identities/UpdateApiKeyCredentialProvider" OK => api_key_provider::update,
-    DeleteApiKeyCredentialProvider "/identities/DeleteApiKeyCredentialProvider" NO_CONTENT => api_key_provider::delete,
-    ListApiKeyCredentialProviders "/identities/ListApiKeyCredentialProviders" OK => api_key_provider::list,
-    CreateOauth2CredentialProvider "/identities/CreateOauth2CredentialProvider" CREATED => oauth2_provider::create,
-    GetOauth2CredentialProvider "/identities/GetOauth2CredentialProvider" OK => oauth2_provider::get,
-    UpdateOauth2CredentialProvider "/identities/UpdateOauth2CredentialProvider" OK => oauth2_provider::update,
-    DeleteOauth2CredentialProvider "/identities/DeleteOauth2CredentialProvider" NO_CONTENT => oauth2_provider::delete,
-    ListOauth2CredentialProviders "/identities/ListOauth2CredentialProviders" OK => oauth2_provider::list,
-    GetWorkloadAccessToken "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
-    GetWorkloadAccessTokenForJWT "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
-    GetWorkloadAccessTokenForUserId "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
-    GetResourceOauth2Token "/identities/oauth2/token" OK => credential::oauth2_token,
-    GetResourceApiKey "/identities/api-key" OK => credential::api_key,
-    CompleteResourceTokenAuth "/identities/CompleteResourceTokenAuth" OK => credential::complete,
+    CreateWorkloadIdentity Control "/identities/CreateWorkloadIdentity" CREATED => workload::create,
+    GetWorkloadIdentity Control "/identities/GetWorkloadIdentity" OK => workload::get,
+    UpdateWorkloadIdentity Control "/identities/UpdateWorkloadIdentity" OK => workload::update,
+    DeleteWorkloadIdentity Control "/identities/DeleteWorkloadIdentity" NO_CONTENT => workload::delete,
+    ListWorkloadIdentities Control "/identities/ListWorkloadIdentities" OK => workload::list,
+    CreateApiKeyCredentialProvider Control "/identities/CreateApiKeyCredentialProvider" CREATED => api_key_provider::create,
+    GetApiKeyCredentialProvider Control "/identities/GetApiKeyCredentialProvider" OK => api_key_provider::get,
+    UpdateApiKeyCredentialProvider Control "/identities/UpdateApiKeyCredentialProvider" OK => api_key_provider::update,
+    DeleteApiKeyCredentialProvider Control "/identities/DeleteApiKeyCredentialProvider" NO_CONTENT => api_key_provider::delete,
+    ListApiKeyCredentialProviders Control "/identities/ListApiKeyCredentialProviders" OK => api_key_provider::list,
+    CreateOauth2CredentialProvider Control "/identities/CreateOauth2CredentialProvider" CREATED => oauth2_provider::create,
+    GetOauth2CredentialProvider Control "/identities/GetOauth2CredentialProvider" OK => oauth2_provider::get,
+    UpdateOauth2CredentialProvider Control "/identities/UpdateOauth2CredentialProvider" OK => oauth2_provider::update,
+    DeleteOauth2CredentialProvider Control "/identities/DeleteOauth2CredentialProvider" NO_CONTENT => oauth2_provider::delete,
+    ListOauth2CredentialProviders Control "/identities/ListOauth2CredentialProviders" OK => oauth2_provider::list,
+    GetWorkloadAccessToken Data "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
+    GetWorkloadAccessTokenForJWT Data "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
+    GetWorkloadAccessTokenForUserId Data "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
+    GetResourceOauth2Token Data "/identities/oauth2/token" OK => credential::oauth2_token,
+    GetResourceApiKey Data "/identities/api-key" OK => credential::api_key,
+    CompleteResourceTokenAuth Data "/identities/CompleteResourceTokenAuth" OK => credential::complete,
 }
 
 /// Serves whatever is no page for a browser.
 pub(crate) async fn serve(State(api): State<Api>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Some(operation) = Operation::of(&parts.method, parts.uri.path()) else {
-        let drained = drain(&api, body).await;
-        return drained.err().unwrap_or_else(|| unknown(&parts.method, parts.uri.path())).into_response();
+    let found = Operation::of(&parts.method, parts.uri.path());
+    let Some(operation) = found.filter(|operation| operation.plane().served_by(api.surface)) else {
+        let refused = match found {
+            Some(operation) => elsewhere(operation),
+            None => unknown(&parts.method, parts.uri.path()),
+        };
+        return drain(&api, body).await.err().unwrap_or(refused).into_response();
     };
     let mut principal = None;
     let began = api.services.ports().clock.elapsed();
@@ -120,7 +146,7 @@ async fn perform(
     }
     let body = read_body(api, body).await?;
     let signed = SignedRequest { body: &body, ..unread(parts) };
-    let caller = principal.insert(api.authenticate.authenticate(&signed).await?);
+    let caller = principal.insert(api.authenticate.authenticate(&signed, gateway(parts)).await?);
     let members = match serde_json::from_slice::<Value>(&body) {
         Ok(Value::Object(map)) => Members::of_body(map),
         Ok(_) => {
@@ -162,7 +188,12 @@ async fn admit(api: &Api, parts: &http::request::Parts) -> Result<(), Failure> {
             "operations are not for browsers: a request with an Origin header is refused",
         ));
     }
-    api.authenticate.admit(&unread(parts)).await
+    api.authenticate.admit(&unread(parts), gateway(parts)).await
+}
+
+/// Whom API Gateway has verified, if it is in front: what the adapter to Lambda says, and nothing that a client sent.
+fn gateway(parts: &http::request::Parts) -> Option<&GatewayCaller> {
+    parts.extensions.get()
 }
 
 /// The one line of a request in the log: the operation, who asked, what came of it.
@@ -219,6 +250,22 @@ fn unknown(method: &Method, path: &str) -> Failure {
         format!(
             "agent-identity does not serve {method} {path}: it has the Identity operations that its documentation lists. A client \
              for other parts of AgentCore needs an endpoint of its own"
+        ),
+    )
+}
+
+/// The operation exists, and this function is the wrong one: a route leads to it that should not.
+fn elsewhere(operation: Operation) -> Failure {
+    let (function, plane) = match operation.plane() {
+        Plane::Control => ("credentials", "control"),
+        Plane::Data => ("tokens", "data"),
+    };
+    Failure::new(
+        "UnknownOperationException",
+        StatusCode::NOT_FOUND,
+        format!(
+            "this function does not serve {}: it is of the {plane} plane, which the function `{function}` serves",
+            operation.name()
         ),
     )
 }

@@ -7,60 +7,38 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_api::sigv4::SignedRequest;
-use agent_identity_api::{Api, Authenticate, CancellationToken, Failure, Hosts, TaskTracker, router};
-use agent_identity_core::Secret;
-use agent_identity_core::arn::Place;
-use agent_identity_core::grant::{Grant, Principal};
-use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
-use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
-use agent_identity_core::port::{Event, Events};
-use agent_identity_service::{Config, Ports, Services};
-use agent_identity_testkit::{
-    FixedClock, MemorySecrets, MemoryStore, NoSigningKeys, SeededRandom, Sha256, TestSealer,
+use agent_identity_api::{
+    Api, Authenticate, CancellationToken, Failure, GatewayCaller, Hosts, Surface, TaskTracker, router,
 };
+use agent_identity_core::grant::{Grant, Principal};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
-use http_body_util::BodyExt as _;
 use proptest::prelude::*;
-use tower::ServiceExt as _;
+use world::World;
 
 struct Everybody;
 
 #[async_trait]
 impl Authenticate for Everybody {
-    async fn admit(&self, _: &SignedRequest<'_>) -> Result<(), Failure> {
+    async fn admit(&self, _: &SignedRequest<'_>, _: Option<&GatewayCaller>) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn authenticate(&self, _: &SignedRequest<'_>) -> Result<Principal, Failure> {
+    async fn authenticate(
+        &self,
+        _: &SignedRequest<'_>,
+        _: Option<&GatewayCaller>,
+    ) -> Result<Principal, Failure> {
         Ok(Principal { name: "access-key/test".to_owned(), grants: vec![Grant::everything()] })
     }
-}
-
-struct Nowhere;
-
-#[async_trait]
-impl HttpClient for Nowhere {
-    async fn send(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
-        Err(HttpError::NotSent { target: "nowhere".to_owned(), reason: "test".to_owned() })
-    }
-}
-
-#[async_trait]
-impl TokenVerifier for Nowhere {
-    async fn verify(&self, _: &Secret, _: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
-        Err(TokenRefused::Invalid { code: "test", reason: "it is a test's".to_owned() })
-    }
-}
-
-impl Events for Nowhere {
-    fn emit(&self, _: Event) {}
 }
 
 fn app() -> Router {
@@ -68,31 +46,11 @@ fn app() -> Router {
 }
 
 fn app_at(public_base_url: &str) -> Router {
-    let clock = Arc::new(FixedClock::default());
-    let ports = Ports {
-        store: Arc::new(MemoryStore::new(clock.clone())),
-        secrets: Arc::new(MemorySecrets::default()),
-        signing_keys: Arc::new(NoSigningKeys),
-        sealer: Arc::new(TestSealer),
-        verifier: Arc::new(Nowhere),
-        http: Arc::new(Nowhere),
-        clock,
-        random: Arc::new(SeededRandom::new(7)),
-        digest: Arc::new(Sha256),
-        events: Arc::new(Nowhere),
-    };
-    let config = Config {
-        place: Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() },
-        public_base_url: public_base_url.to_owned(),
-        issuers: IssuerPolicy::Trusted(Vec::new()),
-        built_in_return_page: false,
-        record_cache: Duration::ZERO,
-        secret_cache: Duration::ZERO,
-    };
-    let services = Arc::new(Services::new(ports, config));
+    let services = World::new(public_base_url, Duration::ZERO).services;
     let api = Api {
         services,
         authenticate: Arc::new(Everybody),
+        surface: Surface::All,
         hosts: Hosts::Any,
         work: TaskTracker::new(),
         stopping: CancellationToken::new(),
@@ -101,17 +59,7 @@ fn app_at(public_base_url: &str) -> Router {
 }
 
 async fn send(app: &Router, method: &str, path: &str, body: impl Into<Body>) -> (u16, String, String) {
-    let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
-    let response = app.clone().oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let mut headers: Vec<String> = response
-        .headers()
-        .iter()
-        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-        .collect();
-    headers.sort();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    (status, headers.join("\n"), String::from_utf8(body.to_vec()).unwrap())
+    world::send(app, Request::builder().method(method).uri(path).body(body.into()).unwrap()).await
 }
 
 const STORY: &[(&str, &str)] = &[

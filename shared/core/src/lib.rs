@@ -17,6 +17,7 @@ pub mod id;
 pub mod issuer;
 pub mod name;
 pub mod port;
+pub mod principal;
 pub mod provider;
 pub mod random;
 pub mod record;

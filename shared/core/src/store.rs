@@ -34,13 +34,17 @@ pub enum Kind {
     InboundJwt,
     /// An access key with its principal's grants; one directory partition.
     AccessKey,
+    /// The grants of an IAM principal, by its ARN; one directory partition.
+    Principal,
+    /// The inbound rules of an agent: partition = name of its workload, sort = name of the authorizer.
+    Authorizer,
     /// A wrapped version of a vault key: partition = purpose, sort = version.
     VaultKey,
 }
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -52,6 +56,8 @@ impl Kind {
         Self::ApiKeyProviderName,
         Self::UserKey,
         Self::InboundJwt,
+        Self::Authorizer,
+        Self::Principal,
         Self::AccessKey,
         Self::VaultKey,
     ];
@@ -76,6 +82,8 @@ impl Kind {
             Self::UserKey => "user-key",
             Self::InboundJwt => "inbound-jwt",
             Self::AccessKey => "access-key",
+            Self::Principal => "principal",
+            Self::Authorizer => "authorizer",
             Self::VaultKey => "vault-key",
         }
     }

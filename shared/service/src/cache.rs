@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_identity_core::grant::Principal;
+use agent_identity_core::principal::PrincipalArn;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::seal::Key32;
 use agent_identity_core::user::UserKey;
@@ -62,6 +64,7 @@ pub(crate) struct Caches {
     pub(crate) oauth2_providers: ReadThrough<String, Arc<Oauth2Provider>>,
     pub(crate) api_key_providers: ReadThrough<String, Arc<ApiKeyProvider>>,
     pub(crate) access_keys: ReadThrough<String, Arc<LiveKey>>,
+    pub(crate) principals: ReadThrough<PrincipalArn, Arc<Principal>>,
     /// By what names the secret, its version included.
     pub(crate) secrets: ReadThrough<String, Secret>,
     /// By reference: whoever keeps them may change them.
@@ -78,6 +81,7 @@ impl Caches {
             oauth2_providers: ReadThrough::new(config.record_cache),
             api_key_providers: ReadThrough::new(config.record_cache),
             access_keys: ReadThrough::new(config.record_cache),
+            principals: ReadThrough::new(config.record_cache),
             secrets: ReadThrough::new(config.secret_cache),
             external_secrets: ReadThrough::new(config.record_cache),
             servers: ReadThrough::new(SERVER_LIFE),

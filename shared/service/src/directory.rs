@@ -13,7 +13,7 @@ use crate::Services;
 use crate::page::{Page, PageRequest};
 
 /// How often a read-modify-write is begun again when others write at the same time.
-const ATTEMPTS: usize = 8;
+pub(crate) const ATTEMPTS: usize = 8;
 
 /// A record that is found by name.
 pub(crate) trait Named: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + 'static {

@@ -15,6 +15,7 @@ mod flight;
 pub mod oauth2_provider;
 pub mod oauth2_token;
 pub mod page;
+pub mod principal;
 mod refresh;
 mod server;
 mod token_call;
