@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::port::{SigningAlgorithm, StoredSecret};
 use crate::tag::Tags;
-use crate::{Id, ProviderName, Timestamp};
+use crate::{Id, ProviderName, Secret, Timestamp};
 
 macro_rules! vendors {
     ($($(#[$doc:meta])* $variant:ident $wire:literal $member:ident,)*) => {
@@ -153,6 +153,28 @@ pub struct SecretReference {
     pub secret_id: String,
     /// The key under which the value stands in the secret's JSON.
     pub json_key: String,
+}
+
+impl SecretReference {
+    /// What is referred to in the secret's value: the text under the key of a JSON object, or the value itself when the key is
+    /// empty (D25). `None` when there is no such text.
+    pub fn select(&self, value: Secret) -> Option<Secret> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Member {
+            Text(Secret),
+            Other(serde::de::IgnoredAny),
+        }
+        if self.json_key.is_empty() {
+            return Some(value);
+        }
+        let mut members: std::collections::HashMap<String, Member> =
+            serde_json::from_str(value.expose()).ok()?;
+        match members.remove(&self.json_key)? {
+            Member::Text(text) => Some(text),
+            Member::Other(_) => None,
+        }
+    }
 }
 
 /// Where the secret of a provider is.

@@ -4,11 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::ErrorKind;
-use crate::store::{Condition, Consistency, Due, Key, Row, Store, Write};
+use crate::store::{Condition, Consistency, Due, Key, MAX_VALUE_BYTES, Row, Store, Write};
 use crate::{Error, Result, Timestamp};
-
-/// Most bytes of a record: what every store takes ([`Row::bytes`]).
-const MAX_BYTES: usize = 350 * 1024;
 
 /// A record as read, with what a later write must name.
 #[derive(Clone, Debug)]
@@ -63,8 +60,9 @@ pub fn put<T: Serialize>(
     due: Option<Due>,
 ) -> Result<Write> {
     let bytes = serde_json::to_vec(value).map_err(Error::internal)?;
-    if bytes.len() > MAX_BYTES {
-        let message = format!("the request is too large to be kept: at most {MAX_BYTES} bytes as stored");
+    if bytes.len() > MAX_VALUE_BYTES {
+        let message =
+            format!("the request is too large to be kept: at most {MAX_VALUE_BYTES} bytes as stored");
         return Err(Error::new(ErrorKind::Validation, message));
     }
     Ok(Write::Put { key, condition, expires_at, due, bytes })

@@ -7,6 +7,10 @@ use async_trait::async_trait;
 
 use crate::{Timestamp, encoding};
 
+mod limits;
+
+pub use limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES, check_keys, check_writes};
+
 /// What a row is. The text is part of the stored key: never change one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

@@ -167,27 +167,9 @@ impl SecretStore for LocalSecrets {
         }
         // What was opened has the providers in its context: somebody who edits the database cannot widen them.
         let value = self.open(&external(&arn, &version, providers.as_deref()), &sealed).await?;
-        member(value, json_key).ok_or_else(|| {
+        reference.select(value).ok_or_else(|| {
             SecretError::NotFound(format!("secret `{secret_id}` has no text under `{json_key}`"))
         })
-    }
-}
-
-/// The text under `key` of a secret that is a JSON object; the secret itself when the key is empty.
-fn member(value: Secret, key: &str) -> Option<Secret> {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Member {
-        Text(Secret),
-        Other(serde::de::IgnoredAny),
-    }
-    if key.is_empty() {
-        return Some(value);
-    }
-    let mut members: std::collections::HashMap<String, Member> = serde_json::from_str(value.expose()).ok()?;
-    match members.remove(key)? {
-        Member::Text(text) => Some(text),
-        Member::Other(_) => None,
     }
 }
 

@@ -1,10 +1,9 @@
 //! The `Store` port on SQLite.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use agent_identity_core::store::{
-    Condition, Consistency, DUE_SHARDS, Due, Key, Kind, MAX_BATCH, Query, Row, Store, StoreError, Write,
+    Condition, Consistency, Due, Key, Kind, Query, Row, Store, StoreError, Write, check_keys, check_writes,
 };
 use agent_identity_core::{Clock, Timestamp};
 use async_trait::async_trait;
@@ -18,12 +17,6 @@ macro_rules! columns {
         "SELECT kind, \"partition\", sort, version, expires_at, due_shard, due_at, value FROM rows "
     };
 }
-
-/// Most bytes of a key's part (the port's limit; DynamoDB's sort keys).
-const MAX_KEY_BYTES: usize = 1024;
-
-/// Most bytes of a value (the port's limit).
-const MAX_VALUE_BYTES: usize = 350 * 1024;
 
 /// Rows in the database of one machine. Every read sees every write acknowledged before it, of any process.
 pub struct SqliteStore {
@@ -226,49 +219,6 @@ fn sql_limit(limit: usize) -> i64 {
 /// No row has a version beyond `i64::MAX`, nor a negative one.
 fn sql_version(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(-1)
-}
-
-/// The limits of the port that a caller could break.
-fn check_writes(writes: &[Write]) -> Result<(), StoreError> {
-    check_keys(writes.iter().map(Write::key))?;
-    for write in writes {
-        if let Write::Put { bytes, due, .. } = write {
-            if bytes.len() > MAX_VALUE_BYTES {
-                return refused(format!("a value has {} bytes; the limit is {MAX_VALUE_BYTES}", bytes.len()));
-            }
-            if let Some(due) = due.filter(|due| due.shard >= DUE_SHARDS) {
-                return refused(format!(
-                    "there is no due shard {}; the last is {}",
-                    due.shard,
-                    DUE_SHARDS - 1
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_keys<'a>(keys: impl ExactSizeIterator<Item = &'a Key>) -> Result<(), StoreError> {
-    if keys.len() > MAX_BATCH {
-        return refused(format!("{} rows at once; the limit is {MAX_BATCH}", keys.len()));
-    }
-    let mut seen = HashSet::with_capacity(keys.len());
-    for key in keys {
-        if [&key.partition, &key.sort]
-            .into_iter()
-            .any(|part| part.len() > MAX_KEY_BYTES || part.contains('\0'))
-        {
-            return refused(format!("a key of kind {} is too long or has a NUL", key.kind.as_str()));
-        }
-        if !seen.insert(key) {
-            return refused(format!("a row of kind {} is named twice", key.kind.as_str()));
-        }
-    }
-    Ok(())
-}
-
-fn refused<T>(reason: String) -> Result<T, StoreError> {
-    Err(StoreError::Failed(reason))
 }
 
 #[cfg(test)]

@@ -81,15 +81,9 @@ impl SecretStore for MemorySecrets {
                 "provider `{provider}` may not use secret `{secret_id}`"
             )));
         }
-        if json_key.is_empty() {
-            return Ok(value.clone());
-        }
-        serde_json::from_str::<serde_json::Value>(value.expose())
-            .ok()
-            .and_then(|json| json.get(json_key)?.as_str().map(Secret::new))
-            .ok_or_else(|| {
-                SecretError::NotFound(format!("secret `{secret_id}` has no text under `{json_key}`"))
-            })
+        reference.select(value.clone()).ok_or_else(|| {
+            SecretError::NotFound(format!("secret `{secret_id}` has no text under `{json_key}`"))
+        })
     }
 }
 

@@ -1,16 +1,13 @@
 //! The store in memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent_identity_core::store::{
-    Condition, Consistency, DUE_SHARDS, Key, MAX_BATCH, Query, Row, Store, StoreError, Write,
+    Condition, Consistency, Key, Query, Row, Store, StoreError, Write, check_keys, check_writes,
 };
 use agent_identity_core::{Clock, Timestamp};
 use async_trait::async_trait;
-
-const MAX_KEY_BYTES: usize = 1024;
-const MAX_VALUE_BYTES: usize = 350 * 1024;
 
 /// How often each operation of a [`MemoryStore`] was called; for tests that hold what a use case costs (P3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,24 +73,6 @@ fn is_live(row: &Row, now: Timestamp) -> bool {
     row.expires_at.is_none_or(|expiry| expiry > now)
 }
 
-fn check_keys<'a>(keys: impl ExactSizeIterator<Item = &'a Key>) -> Result<(), StoreError> {
-    if keys.len() > MAX_BATCH {
-        return Err(StoreError::Failed(format!("{} rows at once; the limit is {MAX_BATCH}", keys.len())));
-    }
-    let mut seen = HashSet::new();
-    for key in keys {
-        for part in [&key.partition, &key.sort] {
-            if part.len() > MAX_KEY_BYTES || part.contains('\0') {
-                return Err(StoreError::Failed("a part of a key is too long or has a NUL".to_owned()));
-            }
-        }
-        if !seen.insert(key) {
-            return Err(StoreError::Failed("a row is named twice".to_owned()));
-        }
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, key: &Key, _: Consistency) -> Result<Option<Row>, StoreError> {
@@ -112,16 +91,9 @@ impl Store for MemoryStore {
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let mut state = self.state();
         state.calls.write += 1;
-        check_keys(writes.iter().map(Write::key))?;
+        check_writes(&writes)?;
         for (index, write) in writes.iter().enumerate() {
             let condition = match write {
-                Write::Put { bytes, due, .. }
-                    if bytes.len() > MAX_VALUE_BYTES || due.is_some_and(|due| due.shard >= DUE_SHARDS) =>
-                {
-                    return Err(StoreError::Failed(
-                        "a value is too large or a due shard too high".to_owned(),
-                    ));
-                }
                 Write::Put { condition, .. } | Write::Check { condition, .. } => *condition,
                 Write::Delete { version, .. } => Condition::Version(*version),
             };

@@ -17,6 +17,15 @@ wrapper_contract!(async {
     }
 });
 
+#[tokio::test]
+async fn text_moved_from_a_name_of_the_context_to_its_value_does_not_open() {
+    let directory = tempdir().unwrap();
+    let key = open(&directory).await.unwrap();
+    let wrapped = key.wrap(&Key32::new([1; 32]), &[("vault", "default")]).await.unwrap();
+    let moved = key.unwrap_key(&wrapped, &[("vaultd", "efault")]).await;
+    assert!(matches!(moved, Err(SealError::Broken)));
+}
+
 async fn open(directory: &TempDir) -> Result<MasterKey, MasterKeyError> {
     MasterKey::open(&Database::open(directory.path()).unwrap()).await
 }

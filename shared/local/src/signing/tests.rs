@@ -39,6 +39,16 @@ async fn a_key_has_a_synthetic_arn_and_stands_in_the_list() {
 }
 
 #[tokio::test]
+async fn one_key_has_one_algorithm() {
+    let directory = tempdir().unwrap();
+    let keys = keys(&directory);
+    let arn = keys.create(&name("a"), SigningAlgorithm::RS256, None).await.unwrap();
+    let provider = ProviderName::parse("anything").unwrap();
+    let refused = keys.sign(&arn, SigningAlgorithm::PS256, b"message", &provider).await;
+    assert!(matches!(refused, Err(SecretError::Denied(_))));
+}
+
+#[tokio::test]
 async fn a_name_is_taken_once() {
     let directory = tempdir().unwrap();
     let keys = keys(&directory);

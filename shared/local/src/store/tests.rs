@@ -21,7 +21,7 @@ fn put(sort: &str, expires_at: Option<Timestamp>) -> Write {
 #[test]
 fn every_kind_reads_back_from_its_text_form() {
     // The match has no wildcard, so that a new kind is not forgotten above.
-    for listed in KINDS {
+    for listed in Kind::ALL {
         match listed {
             Kind::Workload
             | Kind::WorkloadName

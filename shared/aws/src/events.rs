@@ -1,0 +1,104 @@
+//! The `Events` port on EventBridge.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use agent_identity_core::port::{Event, Events};
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde_json::{Value, json};
+
+use crate::AwsConnection;
+use crate::fault::fault;
+
+/// The `source` of every event.
+const SOURCE: &str = "agent-identity";
+
+/// Most entries of one call (`PutEvents`, "Entries").
+const AT_ONCE: usize = 10;
+
+/// Events that wait, at most: a bus that does not answer must not fill the memory.
+const MAX_PENDING: usize = 1000;
+
+/// Events on a bus. [`Events::emit`] only takes them down: whoever runs an invocation sends them before it answers, since
+/// Lambda may freeze the process right after.
+pub struct EventBridgeEvents {
+    connection: AwsConnection,
+    bus: String,
+    client: OnceLock<Client>,
+    pending: Mutex<Vec<Event>>,
+}
+
+impl EventBridgeEvents {
+    /// Events for the bus with this name or ARN.
+    pub fn new(connection: AwsConnection, bus: String) -> Self {
+        Self { connection, bus, client: OnceLock::new(), pending: Mutex::default() }
+    }
+
+    /// Sends what waits. What cannot be sent is logged with all it says, and is not tried again: what it tells is in the
+    /// store too.
+    pub async fn flush(&self) {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        for events in pending.chunks(AT_ONCE) {
+            if let Err(reason) = self.send(events).await {
+                for event in events {
+                    let (detail_type, detail) = describe(event);
+                    tracing::error!(%reason, detail_type, %detail, "an event could not be sent");
+                }
+            }
+        }
+    }
+
+    async fn send(&self, events: &[Event]) -> Result<(), String> {
+        let entries = events.iter().map(|event| {
+            let (detail_type, detail) = describe(event);
+            PutEventsRequestEntry::builder()
+                .source(SOURCE)
+                .event_bus_name(&self.bus)
+                .detail_type(detail_type)
+                .detail(detail.to_string())
+                .build()
+        });
+        let answer = self
+            .client
+            .get_or_init(|| self.connection.eventbridge())
+            .put_events()
+            .set_entries(Some(entries.collect()))
+            .send()
+            .await
+            .map_err(|error| fault(error).reason())?;
+        // The call succeeds although entries failed.
+        match answer.entries.unwrap_or_default().into_iter().find_map(|entry| entry.error_code) {
+            Some(code) => Err(code),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `detail-type` and `detail` of an event.
+fn describe(event: &Event) -> (&'static str, Value) {
+    match event {
+        Event::NeedsConsent { workload, provider, user, reason, at } => (
+            "Connection Needs Consent",
+            json!({
+                "version": 1,
+                "workloadId": workload.to_string(),
+                "providerId": provider.to_string(),
+                "userKey": user.to_string(),
+                "reason": reason,
+                "at": at.as_seconds_f64(),
+            }),
+        ),
+    }
+}
+
+impl Events for EventBridgeEvents {
+    fn emit(&self, event: Event) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.len() < MAX_PENDING {
+            pending.push(event);
+        } else {
+            let (detail_type, detail) = describe(&event);
+            tracing::error!(detail_type, %detail, "an event was dropped: too many wait");
+        }
+    }
+}

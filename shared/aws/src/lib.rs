@@ -1,0 +1,23 @@
+//! Adapters on AWS: rows in one DynamoDB table, secrets in Secrets Manager, vault keys under a KMS key, events on
+//! EventBridge, the refresh queue on SQS.
+//!
+//! What is *not* here: rules (they are in `core` and `service`), sealing (`jose`), and how a function is composed (`lambda`).
+//! No other crate names an AWS SDK.
+
+mod connection;
+mod events;
+mod fault;
+mod pace;
+mod queue;
+mod secrets;
+mod signing;
+mod store;
+mod wrapper;
+
+pub use connection::{AwsConnection, AwsSettings, SettingsError};
+pub use events::EventBridgeEvents;
+pub use queue::{QueueError, SqsQueue};
+pub use secrets::SecretsManager;
+pub use signing::KmsSigningKeys;
+pub use store::DynamoStore;
+pub use wrapper::KmsWrapper;

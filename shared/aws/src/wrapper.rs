@@ -1,0 +1,98 @@
+//! The `KeyWrapper` port on KMS.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use agent_identity_core::seal::{Key32, KeyWrapper, SealError};
+use async_trait::async_trait;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::Blob;
+
+use crate::AwsConnection;
+use crate::fault::{Fault, fault};
+
+/// Wraps vault keys under a KMS key, with the context as encryption context: CloudTrail shows it, and the key's policy can
+/// demand it.
+pub struct KmsWrapper {
+    connection: AwsConnection,
+    key_id: String,
+    former_key_ids: Vec<String>,
+    client: OnceLock<Client>,
+}
+
+impl KmsWrapper {
+    /// Wraps under `key_id` (a key's ARN, id or alias), and unwraps also what is still wrapped under `former_key_ids`: keys
+    /// that were in use before, until every version is wrapped anew.
+    pub fn new(connection: AwsConnection, key_id: String, former_key_ids: Vec<String>) -> Self {
+        Self { connection, key_id, former_key_ids, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.connection.kms())
+    }
+
+    async fn decrypt(&self, key_id: &str, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Key32, Fault> {
+        let answer = self
+            .client()
+            .decrypt()
+            // Named, so that nobody who writes the table can have a key of theirs used instead.
+            .key_id(key_id)
+            .ciphertext_blob(Blob::new(wrapped))
+            .set_encryption_context(Some(encryption_context(context)))
+            .send()
+            .await
+            .map_err(fault)?;
+        let plaintext = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
+        <[u8; 32]>::try_from(plaintext.as_slice()).map(Key32::new).map_err(|_length| Fault::Refused {
+            code: "InvalidCiphertextException".to_owned(),
+            message: "what was wrapped is not a key of 32 bytes".to_owned(),
+        })
+    }
+}
+
+fn encryption_context(context: &[(&str, &str)]) -> HashMap<String, String> {
+    context.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn unavailable(fault: Fault) -> SealError {
+    SealError::KeyUnavailable(format!("KMS: {}", fault.reason()))
+}
+
+/// Whether KMS says that this is not what it wrapped under this key and context.
+fn is_broken(fault: &Fault) -> bool {
+    fault.is("InvalidCiphertextException") || fault.is("IncorrectKeyException")
+}
+
+#[async_trait]
+impl KeyWrapper for KmsWrapper {
+    async fn wrap(&self, key: &Key32, context: &[(&str, &str)]) -> Result<Vec<u8>, SealError> {
+        let answer = self
+            .client()
+            .encrypt()
+            .key_id(&self.key_id)
+            .plaintext(Blob::new(key.expose().as_slice()))
+            .set_encryption_context(Some(encryption_context(context)))
+            .send()
+            .await
+            .map_err(|error| unavailable(fault(error)))?;
+        answer
+            .ciphertext_blob
+            .map(Blob::into_inner)
+            .ok_or_else(|| SealError::KeyUnavailable("KMS gave no ciphertext".to_owned()))
+    }
+
+    async fn unwrap_key(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Key32, SealError> {
+        let refused = match self.decrypt(&self.key_id, wrapped, context).await {
+            Ok(key) => return Ok(key),
+            Err(fault) => fault,
+        };
+        if matches!(refused, Fault::Refused { .. }) {
+            for key_id in &self.former_key_ids {
+                if let Ok(key) = self.decrypt(key_id, wrapped, context).await {
+                    return Ok(key);
+                }
+            }
+        }
+        Err(if is_broken(&refused) { SealError::Broken } else { unavailable(refused) })
+    }
+}
