@@ -1,19 +1,25 @@
 """What stands in for AWS: moto, and Amazon's DynamoDB Local, both on loopback.
 
     python3 tests/emulators.py up [--json] [--dynamodb local|moto] [--name NAME]
+    python3 tests/emulators.py up --containers [ADDRESS] [--name NAME]
     python3 tests/emulators.py down [--name NAME]
 
 `up` starts both and makes in them what `infra/template.yaml` declares: table, key, queues, bus. It prints the environment of the
 functions, and leaves the two running; a second `up` prints the same. `down` ends those two, and no others. Several can run beside
 each other under different names.
+
+`--containers` prints that environment as a file for `sam local --env-vars`. In it are addresses that a container reaches: the
+two are forwarded to from ADDRESS, by default that of Docker's bridge on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import fcntl
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -24,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 TESTS = Path(__file__).resolve().parent
 WORK = TESTS / ".work" / "emulators"
@@ -89,9 +96,9 @@ def wait_until(process: dict[str, Any], answers: Callable[[], Any]) -> Any:
     raise RuntimeError(f"{process['name']} did not come up: {tail}")
 
 
-def connects(port: int) -> int | None:
+def connects(port: int, address: str = "127.0.0.1") -> int | None:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
+        with socket.create_connection((address, port), timeout=1):
             return port
     except OSError:
         return None
@@ -146,6 +153,53 @@ def start_dynamodb_local(folder: Path) -> tuple[dict[str, Any], int]:
     return process, wait_until(process, lambda: connects(port))
 
 
+def serve_forward(address: str, ports: list[int]) -> None:
+    """Runs in a process of its own: what comes to `address` goes to the same port on loopback."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def serve() -> None:
+        async def on_port(port: int) -> asyncio.Server:
+            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+
+            return await asyncio.start_server(connected, address, port)
+
+        servers = [await on_port(port) for port in ports]
+        await asyncio.gather(*(server.serve_forever() for server in servers))
+
+    asyncio.run(serve())
+
+
+def start_forward(folder: Path, address: str, ports: list[int]) -> dict[str, Any]:
+    name = f"forwarding from {address}"
+    command = [str(PYTHON), str(Path(__file__).resolve()), "serve-forward", address, *map(str, ports)]
+    process = start(name, command, folder / "forward.log")
+    wait_until(process, lambda: connects(ports[-1], address))
+    return process
+
+
+def bridge_address() -> str:
+    """Where containers find this machine, with Docker's usual network."""
+    asked = subprocess.run(
+        ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode != 0 or not asked.stdout.strip():
+        sys.exit(f"emulators.py: Docker's bridge has no address; name one after --containers. {asked.stderr}")
+    return asked.stdout.strip()
+
+
 # ------------------------------------------------------------------------------------------------------------ the template
 
 
@@ -153,32 +207,16 @@ class Template:
     """The resources of `infra/template.yaml`, for boto3: their properties with the references among them resolved."""
 
     def __init__(self) -> None:
-        import yaml
+        from infra.cloudformation import Decided, load
 
-        def short_form(loader: Any, suffix: str, node: Any) -> Any:
-            if isinstance(node, yaml.ScalarNode):
-                value = loader.construct_scalar(node)
-            elif isinstance(node, yaml.SequenceNode):
-                value = loader.construct_sequence(node, deep=True)
-            else:
-                value = loader.construct_mapping(node, deep=True)
-            if suffix == "GetAtt":
-                return {"Fn::GetAtt": value.split(".", 1)}
-            return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-        class Loader(yaml.SafeLoader):
-            pass
-
-        Loader.add_multi_constructor("!", short_form)
-        document = yaml.load(TEMPLATE.read_text(), Loader)  # noqa: S506, a subclass of the safe loader
-        self.resources = document["Resources"]
+        self.resources = Decided(load()).resources
         self.known = {
             "AWS::AccountId": ACCOUNT,
             "AWS::Partition": "aws",
             "AWS::Region": REGION,
             "AWS::StackName": STACK,
             "AWS::URLSuffix": "amazonaws.com",
-        } | {name: parameter.get("Default", "") for name, parameter in document["Parameters"].items()}
+        }
 
     def resolve(self, value: Any) -> Any:
         """`value` with Ref, GetAtt and Sub replaced; an unknown one is an error, and so is any other function."""
@@ -193,9 +231,7 @@ class Template:
             if name == "Fn::GetAtt":
                 return self.known[".".join(argument)]
             if name == "Fn::Sub":
-                for key, text in self.known.items():
-                    argument = argument.replace(f"${{{key}}}", str(text))
-                return argument
+                return re.sub(r"\$\{([^}]*)\}", lambda found: self.known[found[1]], argument)
             if name.startswith("Fn::"):
                 raise ValueError(f"{name} is not resolved here")
         return {name: self.resolve(item) for name, item in value.items()}
@@ -204,6 +240,10 @@ class Template:
         resource = self.resources[logical_id]
         assert resource["Type"] == kind, f"{logical_id} is a {resource['Type']}"
         return self.resolve(resource.get("Properties", {}))
+
+    def variable(self, function: str, name: str) -> str:
+        """A variable in the environment of one of the functions."""
+        return self.resolve(self.resources[function]["Properties"]["Environment"]["Variables"][name])
 
 
 def make_key(template: Template, kms: Any) -> None:
@@ -319,13 +359,9 @@ def bring_up(folder: Path) -> dict[str, Any]:
     except BaseException:
         end_all(folder, state["processes"])
         raise
-    state["environment"] = CREDENTIALS | {
-        "AGENT_IDENTITY_TABLE": template.known["Table"],
-        "AGENT_IDENTITY_KMS_KEY_ID": template.known["VaultKey.Arn"],
-        "AGENT_IDENTITY_SECRET_PREFIX": template.known["SecretPrefix"],
-        "AGENT_IDENTITY_QUEUE_URL": template.known["RefreshQueue"],
-        "AGENT_IDENTITY_EVENT_BUS": template.known["EventBus"],
-        "AGENT_IDENTITY_ACCOUNT_ID": ACCOUNT,
+    names = ("TABLE", "KMS_KEY_ID", "SECRET_PREFIX", "QUEUE_URL", "EVENT_BUS", "ACCOUNT_ID")
+    said = {f"AGENT_IDENTITY_{name}": template.variable("RefreshFunction", f"AGENT_IDENTITY_{name}") for name in names}
+    state["environment"] = CREDENTIALS | said | {
         # There is no IAM principal without IAM.
         "AGENT_IDENTITY_PRINCIPAL": "access-keys",
         "AWS_ENDPOINT_URL": moto,
@@ -338,6 +374,23 @@ def bring_up(folder: Path) -> dict[str, Any]:
     }
     write_state(folder, state)
     return state
+
+
+def for_containers(folder: Path, state: dict[str, Any], address: str) -> dict[str, str]:
+    """The environment with `address` for loopback, after seeing to it that there is an answer there."""
+    environment = state["environment"]
+    forwarding = f"forwarding from {address}"
+    if not any(process["name"] == forwarding for process in state["processes"]):
+        urls = [environment["AGENT_IDENTITY_TEST_MOTO"], environment["AGENT_IDENTITY_TEST_DYNAMODB_LOCAL"]]
+        ports = [port for url in urls if (port := urlsplit(url).port) is not None]
+        state["processes"].append(start_forward(folder, address, ports))
+        write_state(folder, state)
+    # `sam local` takes the credentials from its own environment.
+    return {
+        name: value.replace("//127.0.0.1:", f"//{address}:")
+        for name, value in environment.items()
+        if not name.startswith("AGENT_IDENTITY_TEST_") and name not in CREDENTIALS
+    }
 
 
 def in_our_environment() -> None:
@@ -355,10 +408,16 @@ def arguments() -> argparse.Namespace:
     up.add_argument(
         "--dynamodb", choices=["local", "moto"], default="local", help="which of the two AWS_ENDPOINT_URL_DYNAMODB names"
     )
+    up.add_argument(
+        "--containers", nargs="?", const="", metavar="ADDRESS", help="print a file for `sam local --env-vars`"
+    )
     down = commands.add_parser("down", help="end them")
     for command in (up, down):
         command.add_argument("--name", default="default", help="which pair of servers, when there are several")
     commands.add_parser("serve-moto").add_argument("port_file")
+    forward = commands.add_parser("serve-forward")
+    forward.add_argument("address")
+    forward.add_argument("ports", nargs="+", type=int)
     return parser.parse_args()
 
 
@@ -366,6 +425,8 @@ def main() -> None:
     chosen = arguments()
     if chosen.command == "serve-moto":
         serve_moto(chosen.port_file)
+    elif chosen.command == "serve-forward":
+        serve_forward(chosen.address, chosen.ports)
     elif chosen.command == "down":
         with locked(chosen.name) as folder:
             state = read_state(folder)
@@ -374,9 +435,14 @@ def main() -> None:
     else:
         in_our_environment()
         with locked(chosen.name) as folder:
-            environment = bring_up(folder)["environment"]
-        chosen_url = environment[f"AGENT_IDENTITY_TEST_{'DYNAMODB_LOCAL' if chosen.dynamodb == 'local' else 'MOTO'}"]
-        environment["AWS_ENDPOINT_URL_DYNAMODB"] = chosen_url
+            state = bring_up(folder)
+            server = {"local": "DYNAMODB_LOCAL", "moto": "MOTO"}[chosen.dynamodb]
+            environment = state["environment"]
+            environment["AWS_ENDPOINT_URL_DYNAMODB"] = environment[f"AGENT_IDENTITY_TEST_{server}"]
+            if chosen.containers is not None:
+                parameters = for_containers(folder, state, chosen.containers or bridge_address())
+                print(json.dumps({"Parameters": parameters}, indent=2))
+                return
         if chosen.json:
             print(json.dumps(environment, indent=2))
         else:

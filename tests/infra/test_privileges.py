@@ -1,0 +1,177 @@
+"""What each role may do, asked as IAM would be asked (D2, D16)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.cloudformation import load
+from infra.iam import allows, role_of, statements
+from infra.rules import everything
+
+DECIDED = everything(load())
+CORE = Path(__file__).resolve().parents[2] / "shared" / "core" / "src" / "store.rs"
+
+ROLES = {function: statements(DECIDED, role_of(DECIDED, function)) for function in (
+    "AuthorizerFunction", "CredentialsFunction", "TokensFunction", "RefreshFunction", "SampleFunction"
+)}
+KEY_POLICY = DECIDED.resources["VaultKey"]["Properties"]["KeyPolicy"]["Statement"]
+EXTERNAL_SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:billing/stripe-AbCdEf"
+EXTERNAL_KEY = "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/1234"
+TAG = {"aws:ResourceTag/agent-identity:provider": "stripe"}
+
+READS = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"]
+WRITES = ["dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:UpdateItem", "dynamodb:BatchWriteItem"]
+
+
+def row(function: str, action: str, *partitions: str, resource: str = "Table.Arn") -> bool:
+    context = {"dynamodb:LeadingKeys": list(partitions)} if partitions else {}
+    return allows(ROLES[function], action, resource, context)
+
+
+@pytest.mark.parametrize("kind", ["authorizer", "jwks", "denial"])
+def test_d16_the_authorizer_reads_rules_keys_and_denials(kind: str) -> None:
+    assert all(row("AuthorizerFunction", action, f"{kind}#x") for action in READS)
+    assert row("AuthorizerFunction", "dynamodb:BatchGetItem", "authorizer#a", "denial#b", "jwks#c")
+    assert not any(row("AuthorizerFunction", action, f"{kind}#x") for action in WRITES)
+
+
+def test_d16_the_authorizer_writes_that_it_asked_an_issuer_and_nothing_else() -> None:
+    assert row("AuthorizerFunction", "dynamodb:PutItem", "jwks-cooldown#x")
+    assert not row("AuthorizerFunction", "dynamodb:PutItem", "jwks#x")
+    assert not row("AuthorizerFunction", "dynamodb:PutItem", "jwks-cooldown#x", "authorizer#x")
+    assert not row("AuthorizerFunction", "dynamodb:DeleteItem", "jwks-cooldown#x")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["access-key", "connection", "client-token", "user-key", "vault-key", "inbound-jwt", "principal", "workload", "oauth2-provider"],
+)
+def test_d16_the_authorizer_sees_no_row_of_the_vault(kind: str) -> None:
+    assert not any(row("AuthorizerFunction", action, f"{kind}#x") for action in READS + WRITES)
+    assert not row("AuthorizerFunction", "dynamodb:BatchGetItem", "authorizer#a", f"{kind}#x")
+
+
+def test_d16_the_authorizer_has_no_key_secret_queue_or_bus() -> None:
+    services = {
+        action.split(":")[0]
+        for statement in ROLES["AuthorizerFunction"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert services == {"dynamodb", "logs"}
+    environment = DECIDED.resources["AuthorizerFunction"]["Properties"]["Environment"]["Variables"]
+    assert not {"AGENT_IDENTITY_KMS_KEY_ID", "AGENT_IDENTITY_SECRET_PREFIX"} & set(environment)
+
+
+@pytest.mark.parametrize("function", ROLES)
+def test_d16_no_request_without_a_key_passes(function: str) -> None:
+    assert not row(function, "dynamodb:Scan")
+    assert not any(row(function, action) for action in READS + WRITES)
+    assert not row(function, "dynamodb:Query", resource="${Table.Arn}/index/due")
+
+
+def test_the_control_plane_does_not_read_users_tokens() -> None:
+    for kind in ("connection", "client-token", "user-key", "inbound-jwt", "consent-session"):
+        assert not any(row("CredentialsFunction", action, f"{kind}#x") for action in READS)
+
+
+def test_the_data_plane_and_refresh_do_not_write_who_may_do_what() -> None:
+    for function in ("TokensFunction", "RefreshFunction"):
+        for kind in ("access-key", "principal", "workload", "oauth2-provider", "api-key-provider", "authorizer", "denial"):
+            assert not any(row(function, action, f"{kind}#x") for action in WRITES)
+
+
+def test_only_refresh_looks_for_what_is_due() -> None:
+    for function in ROLES:
+        due = row(function, "dynamodb:Query", "due#3", resource="${Table.Arn}/index/due")
+        assert due == (function == "RefreshFunction")
+        assert not row(function, "dynamodb:Query", "connection#3", resource="${Table.Arn}/index/due")
+
+
+@pytest.mark.parametrize("function", ROLES)
+def test_d2_secrets_and_keys_of_others_only_with_the_tag(function: str) -> None:
+    policy = ROLES[function]
+    may_read = function in ("CredentialsFunction", "TokensFunction", "RefreshFunction")
+    may_sign = function in ("TokensFunction", "RefreshFunction")
+    assert allows(policy, "secretsmanager:GetSecretValue", EXTERNAL_SECRET, TAG) == may_read
+    assert allows(policy, "kms:Sign", EXTERNAL_KEY, TAG) == may_sign
+    assert not allows(policy, "secretsmanager:GetSecretValue", EXTERNAL_SECRET)
+    assert not allows(policy, "secretsmanager:PutSecretValue", EXTERNAL_SECRET, TAG)
+    assert not allows(policy, "kms:Sign", EXTERNAL_KEY)
+    assert not allows(policy, "kms:Decrypt", EXTERNAL_KEY, TAG)
+
+
+CONTEXT = {
+    "kms:EncryptionContext:vault": "default",
+    "kms:EncryptionContext:version": "1",
+    "kms:EncryptionContext:purpose": "connection",
+    "kms:EncryptionContextKeys": ["vault", "version", "purpose"],
+}
+
+
+def without(name: str) -> dict[str, str | list[str]]:
+    left = {key: value for key, value in CONTEXT.items() if key != f"kms:EncryptionContext:{name}"}
+    return left | {"kms:EncryptionContextKeys": [key for key in CONTEXT["kms:EncryptionContextKeys"] if key != name]}
+
+
+@pytest.mark.parametrize("action", ["kms:Decrypt", "kms:Encrypt"])
+def test_the_key_wraps_only_under_the_whole_context(action: str) -> None:
+    assert allows(KEY_POLICY, action, "*", CONTEXT)
+    assert not allows(KEY_POLICY, action, "*")
+    for name in ("vault", "version", "purpose"):
+        assert not allows(KEY_POLICY, action, "*", without(name))
+    assert not allows(KEY_POLICY, action, "*", CONTEXT | {"kms:EncryptionContext:vault": "other"})
+    more = {"kms:EncryptionContextKeys": ["vault", "version", "purpose", "other"]}
+    assert not allows(KEY_POLICY, action, "*", CONTEXT | more)
+
+
+@pytest.mark.parametrize("action", ["kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:CreateGrant", "kms:Sign"])
+def test_the_key_does_nothing_else_for_anybody_but_dynamodb(action: str) -> None:
+    assert not allows(KEY_POLICY, action, "*", CONTEXT)
+    foreign = {"kms:CallerAccount": "999999999999", "kms:ViaService": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"}
+    assert not allows(KEY_POLICY, action, "*", foreign)
+
+
+@pytest.mark.parametrize("function", ROLES)
+def test_roles_use_the_key_for_our_vault_alone(function: str) -> None:
+    expected = {
+        "CredentialsFunction": {"kms:Decrypt", "kms:Encrypt"},
+        "TokensFunction": {"kms:Decrypt", "kms:Encrypt"},
+        "RefreshFunction": {"kms:Decrypt"},
+    }.get(function, set())
+    for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant", "kms:PutKeyPolicy"):
+        assert allows(ROLES[function], action, "VaultKey.Arn", CONTEXT) == (action in expected)
+        assert not allows(ROLES[function], action, "VaultKey.Arn")
+
+
+def test_only_refresh_uses_the_queue() -> None:
+    for function, policy in ROLES.items():
+        for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"):
+            assert allows(policy, action, "RefreshQueue.Arn") == (function == "RefreshFunction")
+
+
+@pytest.mark.parametrize("function", ROLES)
+def test_each_writes_its_own_log(function: str) -> None:
+    for other in ("Authorizer", "Credentials", "Tokens", "Refresh", "Sample"):
+        own = function == f"{other}Function"
+        assert allows(ROLES[function], "logs:PutLogEvents", f"{other}Logs.Arn") == own
+        assert not allows(ROLES[function], "logs:CreateLogGroup", f"{other}Logs.Arn")
+
+
+# Kinds that the roles already have, and whose rows come with the issue on inbound (D15, D16).
+LATER = {"denial", "jwks", "jwks-cooldown"}
+
+
+def test_kinds_are_those_of_core() -> None:
+    known = set(re.findall(r'Self::\w+ => "([a-z0-9-]+)"', CORE.read_text())) | {"due"}
+    named = {
+        pattern.removesuffix("#*")
+        for policy in ROLES.values()
+        for statement in policy
+        for pattern in statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
+    }
+    assert named - LATER <= known, "a kind that no row has"
+    assert not LATER & known, "no longer later"
+    assert known <= named, "a kind that nobody may touch"
