@@ -105,12 +105,14 @@ impl Error {
     }
 }
 
+/// For the log, and for whoever is at the machine: with the detail. What a client is told when we failed says nothing else than
+/// where the detail is, so there the detail is all.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
         match &self.detail {
-            Some(detail) => write!(f, " ({detail})"),
-            None => Ok(()),
+            Some(detail) if self.kind == ErrorKind::Internal => f.write_str(detail),
+            Some(detail) => write!(f, "{} ({detail})", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }
@@ -123,17 +125,23 @@ impl From<StoreError> for Error {
             StoreError::Conflict(_) => {
                 Self::new(ErrorKind::Conflict, "the resource was changed by another request at the same time")
             }
-            StoreError::Busy(detail) => {
-                Self::new(ErrorKind::Throttling, "the store is busy, try again").with_detail(detail)
-            }
+            StoreError::Busy(detail) => busy(detail),
             StoreError::Failed(_) => Self::internal(error),
         }
     }
 }
 
+/// The client may try again, whatever of the store it was that was asked.
+fn busy(detail: String) -> Error {
+    Error::new(ErrorKind::Throttling, "the store is busy, try again").with_detail(detail)
+}
+
 impl From<SealError> for Error {
     fn from(error: SealError) -> Self {
-        Self::internal(error)
+        match error {
+            SealError::Busy(detail) => busy(detail),
+            SealError::Broken | SealError::KeyUnavailable(_) => Self::internal(error),
+        }
     }
 }
 
@@ -143,6 +151,7 @@ impl From<SecretError> for Error {
             SecretError::NotFound(message) => Self::new(ErrorKind::Validation, message.clone()),
             SecretError::Denied(message) => Self::new(ErrorKind::AccessDenied, message.clone()),
             SecretError::Failed(_) => Self::internal(error),
+            SecretError::Busy(detail) => busy(detail.clone()),
         }
     }
 }
@@ -172,5 +181,41 @@ impl From<HttpError> for Error {
                     .with_detail(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_store_is_throttling_whatever_of_it_was_asked() {
+        let busy = || StoreError::Busy("held".to_owned());
+        for error in [
+            Error::from(busy()),
+            Error::from(SealError::from(busy())),
+            Error::from(SecretError::from(busy())),
+            Error::from(SecretError::from(SealError::from(busy()))),
+        ] {
+            assert_eq!((error.kind(), error.detail()), (ErrorKind::Throttling, Some("held")));
+        }
+        let failed = || StoreError::Failed("gone".to_owned());
+        for error in [
+            Error::from(failed()),
+            Error::from(SealError::from(failed())),
+            Error::from(SecretError::from(failed())),
+            Error::from(SecretError::from(SealError::Broken)),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Internal);
+        }
+    }
+
+    #[test]
+    fn who_is_at_the_machine_reads_the_cause_and_a_client_does_not() {
+        let error = Error::from(StoreError::Failed("attempt to write a readonly database".to_owned()));
+        assert_eq!(error.to_string(), "the store failed: attempt to write a readonly database");
+        assert!(!error.message().contains("readonly"));
+        let error = Error::new(ErrorKind::Throttling, "try again").with_detail("why");
+        assert_eq!(error.to_string(), "try again (why)");
     }
 }

@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 
 use crate::provider::SecretReference;
+use crate::seal::SealError;
+use crate::store::StoreError;
 use crate::{Id, ProviderName, Secret, Timestamp};
 
 /// SHA-256. A port only because `core` has no cryptography of its own.
@@ -23,6 +25,30 @@ pub enum SecretError {
     /// The store of secrets does not answer.
     #[error("the store of secrets failed: {0}")]
     Failed(String),
+    /// It has too much to do. Try again.
+    #[error("the store of secrets is busy: {0}")]
+    Busy(String),
+}
+
+impl From<StoreError> for SecretError {
+    /// For a store of secrets that keeps them where the rows are.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy(reason) => Self::Busy(reason),
+            StoreError::Failed(reason) => Self::Failed(reason),
+            StoreError::Conflict(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<SealError> for SecretError {
+    /// For a store of secrets that seals them under the vault keys.
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Busy(reason) => Self::Busy(reason),
+            SealError::Broken | SealError::KeyUnavailable(_) => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// Client secrets and API keys: few, changed by hand.
@@ -32,7 +58,7 @@ pub trait SecretStore: Send + Sync {
     /// The versions before stay readable until [`SecretStore::remove_version`].
     ///
     /// # Errors
-    /// [`SecretError::Failed`].
+    /// [`SecretError::Failed`], [`SecretError::Busy`].
     async fn put(&self, name: &str, value: &Secret) -> Result<StoredSecret, SecretError>;
 
     /// The value of one version of a managed secret.
@@ -45,13 +71,13 @@ pub trait SecretStore: Send + Sync {
     /// but the newest": two updates at once would remove each other's.) Removing what is not there is no error.
     ///
     /// # Errors
-    /// [`SecretError::Failed`].
+    /// [`SecretError::Failed`], [`SecretError::Busy`].
     async fn remove_version(&self, superseded: &StoredSecret) -> Result<(), SecretError>;
 
     /// Deletes a managed secret with all its versions. Deleting what is not there is no error.
     ///
     /// # Errors
-    /// [`SecretError::Failed`].
+    /// [`SecretError::Failed`], [`SecretError::Busy`].
     async fn delete(&self, arn: &str) -> Result<(), SecretError>;
 
     /// The value of a secret that somebody else keeps, if it may be used by this provider (D2). With a JSON key the secret

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::encoding;
+use crate::store::StoreError;
 
 /// What a vault key is for. Separate purposes have separate keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +65,19 @@ pub enum SealError {
     /// The key is not to be had now (the store or the key service does not answer).
     #[error("the vault key is not available: {0}")]
     KeyUnavailable(String),
+    /// The key is not to be had now, because the store or the key service has too much to do. Try again.
+    #[error("the vault key cannot be read now: {0}")]
+    Busy(String),
+}
+
+impl From<StoreError> for SealError {
+    /// The vault keys are rows: what the store says of them.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy(reason) => Self::Busy(reason),
+            StoreError::Conflict(_) | StoreError::Failed(_) => Self::KeyUnavailable(error.to_string()),
+        }
+    }
 }
 
 /// A 32-byte key that is wiped when dropped and never shown.
@@ -94,7 +108,7 @@ pub trait Sealer: Send + Sync {
     /// Seals `plaintext` under the current key of `purpose`, bound to `context`.
     ///
     /// # Errors
-    /// [`SealError::KeyUnavailable`].
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
     async fn seal(&self, purpose: Purpose, context: &Context, plaintext: &[u8])
     -> Result<Vec<u8>, SealError>;
 
@@ -130,12 +144,12 @@ pub trait KeyWrapper: Send + Sync {
     /// Wraps 32 bytes under an encryption context, which is authenticated and not stored.
     ///
     /// # Errors
-    /// [`SealError::KeyUnavailable`].
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
     async fn wrap(&self, key: &Key32, context: &[(&str, &str)]) -> Result<Vec<u8>, SealError>;
 
     /// Unwraps what [`KeyWrapper::wrap`] made under the same context.
     ///
     /// # Errors
-    /// [`SealError::Broken`] for another context, another wrapper, or changed bytes; `KeyUnavailable`.
+    /// [`SealError::Broken`] for another context, another wrapper, or changed bytes; `KeyUnavailable`, `Busy`.
     async fn unwrap_key(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Key32, SealError>;
 }

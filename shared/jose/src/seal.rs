@@ -64,7 +64,7 @@ impl VaultSealer {
     /// under the version before for at most [`KEY_LIFE`], and open the new one at once.
     ///
     /// # Errors
-    /// [`SealError::KeyUnavailable`].
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
     pub async fn rotate(&self, purpose: Purpose) -> Result<u32, SealError> {
         let ring = self.ring(purpose);
         let _turn = ring.loading.lock().await;
@@ -143,7 +143,7 @@ impl VaultSealer {
     async fn load(&self, purpose: Purpose, wanted: Option<u32>) -> Result<Version, SealError> {
         let result = self.read_key(purpose, wanted).await;
         let failure = match &result {
-            Err(error @ SealError::KeyUnavailable(_)) => Some(error.clone()),
+            Err(error @ (SealError::KeyUnavailable(_) | SealError::Busy(_))) => Some(error.clone()),
             Ok(_) | Err(SealError::Broken) => None,
         };
         self.ring(purpose).note_load(failure, self.clock.elapsed());

@@ -7,8 +7,7 @@ use agent_identity_core::grant::Pattern;
 use agent_identity_core::port::{SecretError, SecretStore, StoredSecret};
 use agent_identity_core::provider::SecretReference;
 use agent_identity_core::random::{self, Random};
-use agent_identity_core::seal::{Context, Purpose, SealError, Sealer};
-use agent_identity_core::store::StoreError;
+use agent_identity_core::seal::{Context, Purpose, Sealer};
 use agent_identity_core::{ProviderName, Secret, encoding};
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, params};
@@ -38,7 +37,7 @@ impl LocalSecrets {
     /// `providers`, only providers whose name matches may use it (D2); without, all may.
     ///
     /// # Errors
-    /// [`SecretError::Failed`].
+    /// [`SecretError::Failed`], [`SecretError::Busy`].
     pub async fn put_external(
         &self,
         name: &LocalName,
@@ -62,7 +61,7 @@ impl LocalSecrets {
                     .map_err(store_error)
             })
             .await
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         Ok(arn)
     }
 
@@ -72,11 +71,11 @@ impl LocalSecrets {
     }
 
     async fn seal(&self, context: &Context, value: &Secret) -> Result<Vec<u8>, SecretError> {
-        self.sealer.seal(Purpose::Secret, context, value.expose().as_bytes()).await.map_err(unsealed)
+        self.sealer.seal(Purpose::Secret, context, value.expose().as_bytes()).await.map_err(SecretError::from)
     }
 
     async fn open(&self, context: &Context, sealed: &[u8]) -> Result<Secret, SecretError> {
-        let text = self.sealer.open(Purpose::Secret, context, sealed).await.map_err(unsealed)?;
+        let text = self.sealer.open(Purpose::Secret, context, sealed).await.map_err(SecretError::from)?;
         let text =
             std::str::from_utf8(&text).map_err(|_| SecretError::Failed("a secret is no text".to_owned()))?;
         Ok(Secret::new(text))
@@ -99,7 +98,7 @@ impl SecretStore for LocalSecrets {
                     .map_err(store_error)
             })
             .await
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         Ok(stored)
     }
 
@@ -112,7 +111,7 @@ impl SecretStore for LocalSecrets {
                     .query_row(params![stored.arn, stored.version], |row| row.get(0))
                     .optional()
             })
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         let sealed =
             sealed.ok_or_else(|| SecretError::NotFound(format!("there is no secret `{}`", stored.arn)))?;
         self.open(&managed(stored), &sealed).await
@@ -128,7 +127,7 @@ impl SecretStore for LocalSecrets {
             })
             .await
             .map(|_| ())
-            .map_err(failed)
+            .map_err(SecretError::from)
     }
 
     async fn delete(&self, arn: &str) -> Result<(), SecretError> {
@@ -139,7 +138,7 @@ impl SecretStore for LocalSecrets {
             })
             .await
             .map(|_| ())
-            .map_err(failed)
+            .map_err(SecretError::from)
     }
 
     async fn get_external(
@@ -158,7 +157,7 @@ impl SecretStore for LocalSecrets {
                     .query_row(params![arn], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                     .optional()
             })
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         let (version, providers, sealed) =
             found.ok_or_else(|| SecretError::NotFound(format!("there is no secret `{secret_id}`")))?;
         if !may_use(providers.as_deref(), provider)? {
@@ -194,12 +193,4 @@ pub(crate) fn may_use(providers: Option<&str>, provider: &ProviderName) -> Resul
         .transpose()
         .map_err(|error| SecretError::Failed(format!("a pattern of providers is broken: {error}")))?;
     Ok(pattern.is_none_or(|pattern| pattern.matches(provider.as_str())))
-}
-
-pub(crate) fn failed(error: StoreError) -> SecretError {
-    SecretError::Failed(error.to_string())
-}
-
-pub(crate) fn unsealed(error: SealError) -> SecretError {
-    SecretError::Failed(error.to_string())
 }

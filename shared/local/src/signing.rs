@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::LocalName;
 use crate::database::{Database, store_error};
-use crate::secrets::{failed, may_use, stored_pattern, unsealed};
+use crate::secrets::{may_use, stored_pattern};
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +57,7 @@ impl LocalSigningKeys {
     /// `providers`, only providers whose name matches may use it (D2); without, all may.
     ///
     /// # Errors
-    /// [`SecretError::Denied`] when there is a key of this name; [`SecretError::Failed`].
+    /// [`SecretError::Denied`] when there is a key of this name; [`SecretError::Failed`], [`SecretError::Busy`].
     pub async fn create(
         &self,
         name: &LocalName,
@@ -76,7 +76,8 @@ impl LocalSigningKeys {
         }
         let providers = stored_pattern(providers)?;
         let context = context(&arn, algorithm.as_str(), providers.as_deref());
-        let sealed = self.sealer.seal(Purpose::Secret, &context, &private).await.map_err(unsealed)?;
+        let sealed =
+            self.sealer.seal(Purpose::Secret, &context, &private).await.map_err(SecretError::from)?;
         let (stored, name, taken) = (arn.clone(), name.to_string(), name.to_string());
         let created = self
             .database
@@ -94,7 +95,7 @@ impl LocalSigningKeys {
                 }
             })
             .await
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         if !created {
             return Err(SecretError::Denied(format!("there is a signing key named `{taken}` already")));
         }
@@ -104,7 +105,7 @@ impl LocalSigningKeys {
     /// All keys, by name.
     ///
     /// # Errors
-    /// [`SecretError::Failed`].
+    /// [`SecretError::Failed`], [`SecretError::Busy`].
     pub async fn list(&self) -> Result<Vec<SigningKeyEntry>, SecretError> {
         self.database
             .read(|connection| {
@@ -115,13 +116,13 @@ impl LocalSigningKeys {
                     })?
                     .collect()
             })
-            .map_err(failed)
+            .map_err(SecretError::from)
     }
 
     /// The public half of a key as a JWK (RFC 7517), which its owner registers at the provider.
     ///
     /// # Errors
-    /// [`SecretError::NotFound`], [`SecretError::Failed`].
+    /// [`SecretError::NotFound`], [`SecretError::Failed`], [`SecretError::Busy`].
     pub async fn public_jwk(&self, name: &LocalName) -> Result<Value, SecretError> {
         let text: Option<String> = self
             .database
@@ -134,7 +135,7 @@ impl LocalSigningKeys {
                     )
                     .optional()
             })
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         let text =
             text.ok_or_else(|| SecretError::NotFound(format!("there is no signing key named `{name}`")))?;
         serde_json::from_str(&text).map_err(broken)
@@ -158,7 +159,7 @@ impl SigningKeys for LocalSigningKeys {
                     .query_row([key_arn], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                     .optional()
             })
-            .map_err(failed)?;
+            .map_err(SecretError::from)?;
         let (stored, providers, sealed) =
             found.ok_or_else(|| SecretError::NotFound(format!("there is no signing key `{key_arn}`")))?;
         if !may_use(providers.as_deref(), provider)? {
@@ -171,7 +172,8 @@ impl SigningKeys for LocalSigningKeys {
             return Err(SecretError::Denied(refused));
         }
         let context = context(key_arn, &stored, providers.as_deref());
-        let private = self.sealer.open(Purpose::Secret, &context, &sealed).await.map_err(unsealed)?;
+        let private =
+            self.sealer.open(Purpose::Secret, &context, &sealed).await.map_err(SecretError::from)?;
         sign(algorithm, &private, message)
     }
 }

@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agent_identity_core::store::Row;
+use agent_identity_core::Timestamp;
+use agent_identity_core::store::{Consistency, Key, Query, Row, StoreError, Write};
 use agent_identity_testkit::{Calls, FixedClock, MemoryStore, SeededRandom};
 use proptest::prelude::*;
 
@@ -227,6 +228,60 @@ async fn a_crowd_that_waits_for_a_key_service_that_is_down_fails_together() {
         assert!(task.await.unwrap());
     }
     assert_eq!(setting.store.take_calls().query, 1);
+}
+
+/// A store that has no time for anybody.
+struct BusyStore(Arc<MemoryStore>, AtomicBool);
+
+impl BusyStore {
+    fn check(&self) -> Result<(), StoreError> {
+        match self.1.load(Ordering::SeqCst) {
+            true => Err(StoreError::Busy("held".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for BusyStore {
+    async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
+        self.check()?;
+        self.0.get(key, consistency).await
+    }
+
+    async fn batch_get(
+        &self,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Row>>, StoreError> {
+        self.check()?;
+        self.0.batch_get(keys, consistency).await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.check()?;
+        self.0.write(writes).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        self.0.query(query).await
+    }
+
+    async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.0.due(shard, until, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_busy_when_the_first_version_is_made_is_told_from_one_that_fails() {
+    let setting = Setting::new();
+    let store = Arc::new(BusyStore(setting.store.clone(), AtomicBool::new(true)));
+    let random = Arc::new(SeededRandom::new(1));
+    let sealer = VaultSealer::new(store.clone(), setting.wrapper.clone(), setting.clock.clone(), random);
+    let refused = sealer.seal(Purpose::Vault, &context("a"), b"text").await;
+    assert!(matches!(refused, Err(SealError::Busy(reason)) if reason == "held"));
+    store.1.store(false, Ordering::SeqCst);
+    sealer.seal(Purpose::Vault, &context("a"), b"text").await.unwrap();
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn unavailable(error: impl std::fmt::Display) -> SealError {
 /// All versions from `first` on, in their order.
 ///
 /// # Errors
-/// [`SealError::KeyUnavailable`] when the store does not answer.
+/// [`SealError::KeyUnavailable`] when the store does not answer, [`SealError::Busy`].
 pub(super) async fn read_from(
     store: &dyn Store,
     purpose: Purpose,
@@ -51,7 +51,7 @@ pub(super) async fn read_from(
     loop {
         let partition = purpose.as_str().to_owned();
         let query = Query { kind: Kind::VaultKey, partition, after: after.take(), limit: MAX_BATCH };
-        let page = store.query(query).await.map_err(unavailable)?;
+        let page = store.query(query).await?;
         let is_last = page.len() < MAX_BATCH;
         rows.extend(page);
         match rows.last() {
@@ -90,7 +90,7 @@ pub(super) async fn unwrap_row(
 /// Stores `key` as this version, if there is none yet; whether it did.
 ///
 /// # Errors
-/// [`SealError::KeyUnavailable`].
+/// [`SealError::KeyUnavailable`], [`SealError::Busy`].
 pub(super) async fn create(
     store: &dyn Store,
     wrapper: &dyn KeyWrapper,
@@ -106,7 +106,7 @@ pub(super) async fn create(
     match store.write(vec![write]).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict(_)) => Ok(false),
-        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(unavailable(error)),
+        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
     }
 }
 

@@ -81,7 +81,8 @@ impl<T: Send, W: FnOnce(&Connection) -> Result<T, StoreError> + Send> Request fo
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Err(StoreError::Busy(reason)), _) => Err(StoreError::Busy(reason.clone())),
-            (Err(error), _) => Err(StoreError::Failed(error.to_string())),
+            (Err(StoreError::Failed(reason)), _) => Err(StoreError::Failed(reason.clone())),
+            (Err(error @ StoreError::Conflict(_)), _) => Err(StoreError::Failed(error.to_string())),
             (Ok(()), None) => Err(StoreError::Failed("the write was not run".to_owned())),
         };
         // Whoever no longer waits does not want to know.
