@@ -36,6 +36,7 @@ AUTHORIZED_ROUTES = {"GET /sample"}
 STAR_RESOURCES = {
     ("VaultKey", "Administration"): "in a key's policy, `*` is this key: its ARN is not known before it is made",
     ("VaultKey", "WrapVaultKeys"): "in a key's policy, `*` is this key",
+    ("VaultKey", "EncryptSecrets"): "in a key's policy, `*` is this key",
     ("VaultKey", "EncryptTheTable"): "in a key's policy, `*` is this key",
 }
 

@@ -127,10 +127,25 @@ def test_the_key_wraps_only_under_the_whole_context(action: str) -> None:
     assert not allows(KEY_POLICY, action, "*", CONTEXT | more)
 
 
+def via(service: str) -> dict[str, str | list[str]]:
+    return {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
+
+
+def test_the_key_encrypts_secrets_through_secrets_manager_alone() -> None:
+    for policy, resource in ((KEY_POLICY, "*"), (ROLES["CredentialsFunction"], "VaultKey.Arn")):
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            assert allows(policy, action, resource, via("secretsmanager"))
+            assert not allows(policy, action, resource, via("ssm"))
+        assert not allows(policy, "kms:CreateGrant", resource, via("secretsmanager"))
+    for function in ("TokensFunction", "RefreshFunction"):
+        assert allows(ROLES[function], "kms:Decrypt", "VaultKey.Arn", via("secretsmanager"))
+        assert not allows(ROLES[function], "kms:GenerateDataKey", "VaultKey.Arn", via("secretsmanager"))
+
+
 @pytest.mark.parametrize("action", ["kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:CreateGrant", "kms:Sign"])
 def test_the_key_does_nothing_else_for_anybody_but_dynamodb(action: str) -> None:
     assert not allows(KEY_POLICY, action, "*", CONTEXT)
-    foreign = {"kms:CallerAccount": "999999999999", "kms:ViaService": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"}
+    foreign = {"kms:CallerAccount": "999999999999"} | via("dynamodb")
     assert not allows(KEY_POLICY, action, "*", foreign)
 
 
