@@ -9,7 +9,6 @@ mod output;
 mod quickstart;
 mod secrets;
 mod serve;
-mod trusted_issuer;
 
 use std::process::ExitCode;
 

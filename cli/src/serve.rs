@@ -12,6 +12,7 @@ use std::time::Duration;
 use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, Surface, TaskTracker};
 use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer};
 use agent_identity_egress::{AllowList, AllowRule};
+use agent_identity_service::trusted_issuer;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,7 @@ pub use challenge::answers as challenge_answers;
 
 use crate::compose::{self, Local, RegionArgs, Settings};
 use crate::data_dir::{DataArgs, Running};
-use crate::{CommandError, CommandResult, output, trusted_issuer};
+use crate::{CommandError, CommandResult, output};
 
 /// How often rows that have expired are removed.
 const REAP_EVERY: Duration = Duration::from_secs(30);

@@ -41,9 +41,10 @@ impl Hosts {
     }
 }
 
-/// Marker of a request's id.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestId;
+/// A request's id, where whoever is in front has given it one (Lambda): an extension of the request, which nothing that a
+/// client sends can set.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
 
 /// A body is read to this size.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -65,7 +66,10 @@ async fn last_moments(api: &Api) {
 /// Runs a request to its end in a task of its own: when its client goes away, a refresh that is under way still reaches
 /// the store, and a panic is an answer.
 pub(crate) async fn pass(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let id = Id::<RequestId>::random(&*api.services.ports().random).hyphenated();
+    let id = match request.extensions().get::<RequestId>() {
+        Some(RequestId(id)) => id.clone(),
+        None => Id::<RequestId>::random(&*api.services.ports().random).hyphenated(),
+    };
     let span = tracing::info_span!("request", request_id = %id);
     let admitted = api.hosts.admits(request.uri(), request.headers());
     let work = async move {

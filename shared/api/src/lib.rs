@@ -19,7 +19,7 @@ use axum::routing::{any, get};
 pub use authenticate::iam::{Gateway, GatewayCaller, IamPrincipals};
 pub use authenticate::{AccessKeys, Authenticate};
 pub use failure::Failure;
-pub use gate::Hosts;
+pub use gate::{Hosts, RequestId};
 pub use tokio_util::sync::CancellationToken;
 pub use tokio_util::task::TaskTracker;
 

@@ -11,8 +11,8 @@ mod name;
 mod secrets;
 mod signing;
 mod store;
-mod system;
 
+pub use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 pub use database::{Database, OpenError};
 pub use directory::{DirectoryError, lock as lock_directory, prepare as prepare_directory};
 pub use master_key::{MasterKey, MasterKeyError};
@@ -20,4 +20,3 @@ pub use name::LocalName;
 pub use secrets::LocalSecrets;
 pub use signing::{LocalSigningKeys, SigningKeyEntry};
 pub use store::SqliteStore;
-pub use system::{Sha256, SystemClock, SystemRandom};

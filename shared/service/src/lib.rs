@@ -6,6 +6,7 @@
 pub mod access_key;
 pub mod api_key;
 pub mod api_key_provider;
+pub mod authorizer;
 mod cache;
 mod client_credentials;
 pub mod consent;
@@ -19,6 +20,7 @@ pub mod principal;
 mod refresh;
 mod server;
 mod token_call;
+pub mod trusted_issuer;
 mod vault;
 pub mod workload;
 pub mod workload_token;

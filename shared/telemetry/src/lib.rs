@@ -3,6 +3,8 @@
 //! Not here: what is logged. Secrets are types that do not print (`core` has them), so redaction is not a
 //! filter on text but the absence of a way to write them.
 
+mod lambda;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -29,6 +31,10 @@ pub enum StartError {
     Started(TryInitError),
 }
 
+/// What is logged on Lambda: INFO of our own crates, WARN of all others. The runtime's span has the request id.
+const ON_LAMBDA: &str = "warn,lambda_runtime=info,agent_identity_api=info,agent_identity_authorizer=info,agent_identity_aws=info,\
+    agent_identity_inbound=info,agent_identity_jose=info,agent_identity_lambda=info,agent_identity_service=info";
+
 /// Whether a text is a log filter.
 ///
 /// # Errors
@@ -53,4 +59,14 @@ pub fn start(filter: &str) -> Result<(), StartError> {
         .with_filter(filter)
         .with_filter(filter_fn(admitted));
     tracing_subscriber::registry().with(json).try_init().map_err(StartError::Started)
+}
+
+/// Sends logs to stdout as JSON lines with the request id and X-Ray trace of the invocation, and metrics in the lines.
+///
+/// # Errors
+/// When logging was started already.
+pub fn start_on_lambda() -> Result<(), StartError> {
+    let filter = EnvFilter::try_new(ON_LAMBDA).map_err(StartError::Filter)?;
+    let lines = lambda::JsonLines.with_filter(filter).with_filter(filter_fn(admitted));
+    tracing_subscriber::registry().with(lines).try_init().map_err(StartError::Started)
 }

@@ -17,9 +17,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("api", &["core", "jose", "oauth", "service"]),
     ("egress", &["core"]),
     ("aws", &["core"]),
-    ("local", &["core"]),
+    ("local", &["core", "system"]),
+    ("system", &["core"]),
     ("telemetry", &["core"]),
     ("testkit", &["core"]),
+    ("lambda", &["api", "aws", "core", "egress", "jose", "service", "system", "telemetry"]),
+    ("credentials", &["api", "lambda"]),
+    ("refresh", &["lambda"]),
+    ("tokens", &["api", "lambda"]),
     ("cli", &["api", "core", "egress", "jose", "local", "oauth", "service", "telemetry"]),
 ];
 
@@ -29,7 +34,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["jose"]),
     ("tokio-rustls", &["egress"]),
     ("rustls", &["egress"]),
-    ("axum", &["api", "cli"]),
+    ("axum", &["api", "cli", "lambda"]),
     ("clap", &["cli"]),
 ];
 

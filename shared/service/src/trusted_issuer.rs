@@ -1,4 +1,5 @@
-//! `--trusted-issuer`: an issuer, and what its tokens must say (D4).
+//! Trusted issuers as an operator writes them (`--trusted-issuer`, `AGENT_IDENTITY_TRUSTED_ISSUERS`): an issuer, and what
+//! its tokens must say (D4).
 
 use agent_identity_core::issuer::{TrustedIssuer, default_subject_claim};
 

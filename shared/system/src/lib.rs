@@ -1,4 +1,4 @@
-//! What the operating system gives: time, randomness; and SHA-256.
+//! What the operating system gives: time and randomness; and SHA-256. For every binary, on a laptop and on Lambda.
 
 use std::time::{Duration, SystemTime};
 

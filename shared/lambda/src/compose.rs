@@ -1,0 +1,86 @@
+//! Composes the use cases from the adapters on AWS. Nothing is opened and no secret is made here: clients are built on first
+//! use, so that a snapshot of a started process shares nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_aws::{
+    AwsConnection, DynamoStore, EventBridgeEvents, KmsSigningKeys, KmsWrapper, SecretsManager,
+};
+use agent_identity_core::Clock;
+use agent_identity_core::random::Random;
+use agent_identity_egress::GuardedClient;
+use agent_identity_jose::{JwtVerifier, VaultSealer};
+use agent_identity_service::{Config, Ports, Services};
+use agent_identity_system::{Sha256, SystemClock, SystemRandom};
+
+use crate::{Environment, StartError};
+
+/// How long records that change by hand may be served from memory (D17).
+const RECORD_CACHE: Duration = Duration::from_secs(30);
+
+/// How long the value of a secret may be served from memory (P3).
+const SECRET_CACHE: Duration = Duration::from_secs(300);
+
+/// The use cases of a function, and what it uses directly.
+pub struct Composed {
+    /// The use cases.
+    pub services: Arc<Services>,
+    /// Events, to be sent before an invocation ends.
+    pub events: Arc<EventBridgeEvents>,
+    /// How AWS is reached, for what else a function needs.
+    pub connection: AwsConnection,
+}
+
+impl Composed {
+    /// Wires the adapters.
+    ///
+    /// # Errors
+    /// When the TLS roots cannot be read.
+    pub fn new(environment: &Environment) -> Result<Self, StartError> {
+        let connection = AwsConnection::new(environment.aws.clone())?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let store = Arc::new(DynamoStore::new(
+            connection.clone(),
+            environment.table.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        ));
+        let wrapper =
+            Arc::new(KmsWrapper::new(connection.clone(), environment.kms_key_id.clone(), Vec::new()));
+        let http = Arc::new(GuardedClient::new(environment.egress.clone(), environment.extra_roots.clone()));
+        let events = Arc::new(EventBridgeEvents::new(connection.clone(), environment.event_bus.clone()));
+        let ports = Ports {
+            sealer: Arc::new(VaultSealer::new(
+                store.clone(),
+                wrapper,
+                Arc::clone(&clock),
+                Arc::clone(&random),
+            )),
+            store,
+            secrets: Arc::new(SecretsManager::new(
+                connection.clone(),
+                environment.secret_prefix.clone(),
+                Some(environment.kms_key_id.clone()),
+                Arc::clone(&random),
+            )),
+            signing_keys: Arc::new(KmsSigningKeys::new(connection.clone())),
+            verifier: Arc::new(JwtVerifier::new(http.clone(), Arc::clone(&clock))),
+            http,
+            clock,
+            random,
+            digest: Arc::new(Sha256),
+            events: events.clone(),
+        };
+        let config = Config {
+            place: environment.place.clone(),
+            public_base_url: environment.public_base_url.clone(),
+            issuers: environment.issuers.clone(),
+            built_in_return_page: false,
+            record_cache: RECORD_CACHE,
+            secret_cache: SECRET_CACHE,
+        };
+        Ok(Self { services: Arc::new(Services::new(ports, config)), events, connection })
+    }
+}

@@ -1,0 +1,185 @@
+//! The environment of a function (`AGENT_IDENTITY_*`), read once at its start.
+
+use agent_identity_api::Gateway;
+use agent_identity_aws::AwsSettings;
+use agent_identity_core::arn::Place;
+use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_core::principal::PrincipalArn;
+use agent_identity_egress::AllowList;
+use agent_identity_service::trusted_issuer;
+
+/// What is wrong with the environment, by the variable's name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct EnvironmentError(String);
+
+impl EnvironmentError {
+    pub(crate) fn missing(name: &str) -> Self {
+        Self(format!("{name} is not set"))
+    }
+}
+
+/// What every function is told.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Region, endpoints.
+    pub aws: AwsSettings,
+    /// `AGENT_IDENTITY_TABLE`.
+    pub table: String,
+    /// `AGENT_IDENTITY_KMS_KEY_ID`: wraps the vault keys, and encrypts secrets.
+    pub kms_key_id: String,
+    /// `AGENT_IDENTITY_SECRET_PREFIX`.
+    pub secret_prefix: String,
+    /// `AGENT_IDENTITY_EVENT_BUS`.
+    pub event_bus: String,
+    /// The region and account of ARNs.
+    pub place: Place,
+    /// `AGENT_IDENTITY_PUBLIC_BASE_URL`, without a trailing slash.
+    pub public_base_url: String,
+    /// `AGENT_IDENTITY_TRUSTED_ISSUERS`: none is trusted by default (D4).
+    pub issuers: IssuerPolicy,
+    /// `AGENT_IDENTITY_EGRESS_ALLOW`.
+    pub egress: AllowList,
+    /// The contents of `AGENT_IDENTITY_EXTRA_CA_FILE`.
+    pub extra_roots: Vec<u8>,
+}
+
+/// Who says whose a request is (`AGENT_IDENTITY_PRINCIPAL`).
+#[derive(Clone, Debug)]
+pub enum PrincipalSource {
+    /// API Gateway, which has verified the signature.
+    Iam {
+        /// Where requests must have come through.
+        gateway: Gateway,
+        /// `AGENT_IDENTITY_ADMIN_ROLE`.
+        administrator: Option<PrincipalArn>,
+    },
+    /// We verify the signature, with keys in the table.
+    AccessKeys,
+}
+
+/// A variable that is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn required(get: &impl Fn(&str) -> Option<String>, name: &str) -> Result<String, EnvironmentError> {
+    get(name).ok_or_else(|| EnvironmentError::missing(name))
+}
+
+impl Environment {
+    /// Reads it; `get` gives a variable.
+    ///
+    /// # Errors
+    /// When a variable is missing or is not what it must be.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+        let wrong = |name: &str, why: &dyn std::fmt::Display| EnvironmentError(format!("{name}: {why}"));
+        let aws = AwsSettings::from_environment(&get).map_err(|error| EnvironmentError(error.to_string()))?;
+        let issuers = match get("AGENT_IDENTITY_TRUSTED_ISSUERS") {
+            Some(text) => {
+                trusted_issuer::parse(&text).map_err(|why| wrong("AGENT_IDENTITY_TRUSTED_ISSUERS", &why))?
+            }
+            None => Vec::new(),
+        };
+        let egress = match get("AGENT_IDENTITY_EGRESS_ALLOW") {
+            Some(text) => {
+                AllowList::parse(&text).map_err(|why| wrong("AGENT_IDENTITY_EGRESS_ALLOW", &why))?
+            }
+            None => AllowList::default(),
+        };
+        let extra_roots = match get("AGENT_IDENTITY_EXTRA_CA_FILE") {
+            Some(path) => std::fs::read(&path)
+                .map_err(|why| wrong("AGENT_IDENTITY_EXTRA_CA_FILE", &format!("{path}: {why}")))?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            place: Place {
+                region: aws.region.clone(),
+                account: required(&get, "AGENT_IDENTITY_ACCOUNT_ID")?,
+            },
+            aws,
+            table: required(&get, "AGENT_IDENTITY_TABLE")?,
+            kms_key_id: required(&get, "AGENT_IDENTITY_KMS_KEY_ID")?,
+            secret_prefix: required(&get, "AGENT_IDENTITY_SECRET_PREFIX")?,
+            event_bus: required(&get, "AGENT_IDENTITY_EVENT_BUS")?,
+            public_base_url: required(&get, "AGENT_IDENTITY_PUBLIC_BASE_URL")?
+                .trim_end_matches('/')
+                .to_owned(),
+            issuers: IssuerPolicy::Trusted(issuers),
+            egress,
+            extra_roots,
+        })
+    }
+}
+
+impl PrincipalSource {
+    /// Reads it; there is no default, so that nothing is open by accident.
+    ///
+    /// # Errors
+    /// When a variable is missing or is not what it must be.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+        const NAME: &str = "AGENT_IDENTITY_PRINCIPAL";
+        match required(&get, NAME)?.as_str() {
+            "access-keys" => Ok(Self::AccessKeys),
+            "iam" => Ok(Self::Iam {
+                gateway: Gateway {
+                    api_id: required(&get, "AGENT_IDENTITY_API_ID")?,
+                    account_id: required(&get, "AGENT_IDENTITY_ACCOUNT_ID")?,
+                },
+                administrator: get("AGENT_IDENTITY_ADMIN_ROLE")
+                    .map(|arn| PrincipalArn::parse(&arn))
+                    .transpose()
+                    .map_err(|why| EnvironmentError(format!("AGENT_IDENTITY_ADMIN_ROLE {why}")))?,
+            }),
+            other => Err(EnvironmentError(format!("{NAME} is `{other}`; it must be iam or access-keys"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: [(&str, &str); 9] = [
+        ("AWS_REGION", "eu-west-1"),
+        ("AGENT_IDENTITY_ACCOUNT_ID", "123456789012"),
+        ("AGENT_IDENTITY_TABLE", "table"),
+        ("AGENT_IDENTITY_KMS_KEY_ID", "key"),
+        ("AGENT_IDENTITY_SECRET_PREFIX", "agent-identity/"),
+        ("AGENT_IDENTITY_EVENT_BUS", "bus"),
+        ("AGENT_IDENTITY_PUBLIC_BASE_URL", "https://api.example/"),
+        ("AGENT_IDENTITY_PRINCIPAL", "iam"),
+        ("AGENT_IDENTITY_API_ID", "abc"),
+    ];
+
+    fn without<'a>(left_out: &'a str) -> impl Fn(&str) -> Option<String> + 'a {
+        move |name| {
+            GOOD.iter()
+                .find(|(key, _)| *key == name && name != left_out)
+                .map(|(_, value)| (*value).to_owned())
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (name, _) in GOOD {
+            let said = Environment::read(without(name))
+                .map(|_| ())
+                .and_then(|()| PrincipalSource::read(without(name)).map(|_| ()));
+            assert!(said.unwrap_err().to_string().contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn d4_no_issuer_is_trusted_by_default() {
+        let environment = Environment::read(without("")).unwrap();
+        assert!(matches!(environment.issuers, IssuerPolicy::Trusted(issuers) if issuers.is_empty()));
+        assert_eq!(environment.public_base_url, "https://api.example");
+    }
+
+    #[test]
+    fn an_unknown_source_of_principals_is_refused() {
+        let refused = PrincipalSource::read(|_| Some("none".to_owned()));
+        assert!(refused.unwrap_err().to_string().contains("iam or access-keys"));
+    }
+}

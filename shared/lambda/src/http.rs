@@ -1,0 +1,109 @@
+//! The router of `api` behind API Gateway: the same routes as on a laptop.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use agent_identity_api::{
+    AccessKeys, Api, Authenticate, CancellationToken, GatewayCaller, Hosts, IamPrincipals, RequestId,
+    Surface, TaskTracker,
+};
+use agent_identity_aws::EventBridgeEvents;
+use axum::Router;
+use http::Uri;
+use http_body_util::BodyExt as _;
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt as _, Response, service_fn};
+use tower::ServiceExt as _;
+
+use crate::environment::{PrincipalSource, variable};
+use crate::{StartError, start};
+
+/// Runs a function that serves this half of the operations, one request at a time or, on managed instances, several.
+///
+/// # Errors
+/// When the environment is not what it must be, which is logged too.
+pub async fn serve(surface: Surface) -> Result<(), StartError> {
+    let function = start(|composed| {
+        let authenticate: Arc<dyn Authenticate> = match PrincipalSource::read(variable)? {
+            PrincipalSource::Iam { gateway, administrator } => {
+                Arc::new(IamPrincipals::new(Arc::clone(&composed.services), gateway, administrator))
+            }
+            PrincipalSource::AccessKeys => Arc::new(AccessKeys::new(Arc::clone(&composed.services), false)),
+        };
+        let api = Api {
+            services: composed.services,
+            authenticate,
+            surface,
+            // API Gateway serves no other hosts than the API's own.
+            hosts: Hosts::Any,
+            work: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        };
+        Ok(Function { router: agent_identity_api::router(api, Router::new()), events: composed.events })
+    })?;
+    lambda_http::run_concurrent(service_fn(move |request| {
+        let function = function.clone();
+        async move { Ok::<_, Infallible>(function.answer(request).await) }
+    }))
+    .await
+}
+
+#[derive(Clone)]
+struct Function {
+    router: Router,
+    events: Arc<EventBridgeEvents>,
+}
+
+impl Function {
+    async fn answer(&self, request: Request) -> Response<Body> {
+        let context = request.lambda_context();
+        let caller = caller(&request);
+        let (mut parts, body) = request.into_parts();
+        // The path alone, as on a laptop: the host stands in its header.
+        if let Some(path) = parts.uri.path_and_query() {
+            parts.uri = Uri::from(path.clone());
+        }
+        parts.extensions.insert(RequestId(context.request_id));
+        if let Some(caller) = caller {
+            parts.extensions.insert(caller);
+        }
+        let body = match body {
+            Body::Text(text) => axum::body::Body::from(text),
+            Body::Binary(bytes) => axum::body::Body::from(bytes),
+            _ => axum::body::Body::empty(),
+        };
+        let answered = self.router.clone().oneshot(http::Request::from_parts(parts, body)).await;
+        // Lambda may freeze the process as soon as there is an answer.
+        self.events.flush().await;
+        match answered {
+            Ok(response) => whole(response).await,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// The answer with its body in one piece, which is how Lambda takes it.
+async fn whole(response: axum::response::Response) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    // Bodies of this router are in memory: reading them does not fail.
+    let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = match String::from_utf8(bytes.into()) {
+        Ok(text) if text.is_empty() => Body::Empty,
+        Ok(text) => Body::Text(text),
+        Err(error) => Body::Binary(error.into_bytes()),
+    };
+    Response::from_parts(parts, body)
+}
+
+/// Whom API Gateway has verified with IAM, if it did.
+fn caller(request: &Request) -> Option<GatewayCaller> {
+    let RequestContext::ApiGatewayV2(context) = request.request_context_ref()? else {
+        return None;
+    };
+    let iam = context.authorizer.as_ref()?.iam.as_ref()?;
+    Some(GatewayCaller {
+        api_id: context.apiid.clone().unwrap_or_default(),
+        account_id: context.account_id.clone().unwrap_or_default(),
+        user_arn: iam.user_arn.clone()?,
+    })
+}

@@ -1,0 +1,28 @@
+//! What the functions share: their environment, the use cases composed from the adapters on AWS, events in and answers out.
+//!
+//! What is *not* here: rules and use cases (`core`, `service`), and the authorizer, which links none of this so that it starts
+//! fast.
+
+mod compose;
+mod environment;
+mod http;
+mod refresh;
+
+pub use compose::Composed;
+pub use environment::{Environment, EnvironmentError};
+pub use http::serve;
+pub use refresh::refresh;
+
+/// Why a function does not start.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Starts the log, then composes the use cases; what keeps the function from starting is in the log.
+fn start<T>(compose: impl FnOnce(Composed) -> Result<T, StartError>) -> Result<T, StartError> {
+    agent_identity_telemetry::start_on_lambda()?;
+    let started =
+        Environment::read(environment::variable).map_err(StartError::from).and_then(|environment| {
+            let composed = Composed::new(&environment)?;
+            compose(composed)
+        });
+    started.inspect_err(|error| tracing::error!(%error, "the function cannot start"))
+}

@@ -1,0 +1,124 @@
+//! The scheduled refresh: a tick finds what is due and puts it on the queue, a message refreshes one connection.
+
+use std::sync::Arc;
+
+use agent_identity_aws::SqsQueue;
+use agent_identity_service::Services;
+use agent_identity_service::due::DueConnection;
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::environment::variable;
+use crate::{EnvironmentError, StartError, start};
+
+/// Most connections of one shard that a tick puts on the queue; what is over comes with the next.
+const LIMIT_PER_SHARD: usize = 500;
+
+/// What wakes the function.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wake {
+    /// Messages of the queue.
+    Messages {
+        #[serde(rename = "Records")]
+        records: Vec<SqsMessage>,
+    },
+    /// The schedule.
+    Tick {
+        #[serde(rename = "source")]
+        _source: Schedule,
+    },
+}
+
+/// Who sends ticks: EventBridge Scheduler with the input that the template gives it, or a rule.
+#[derive(Deserialize)]
+enum Schedule {
+    #[serde(rename = "aws.scheduler")]
+    Scheduler,
+    #[serde(rename = "aws.events")]
+    Rule,
+}
+
+/// Runs the function.
+///
+/// # Errors
+/// When the environment is not what it must be.
+pub async fn refresh() -> Result<(), StartError> {
+    let (composed, queue) = start(|composed| {
+        let url = variable("AGENT_IDENTITY_QUEUE_URL")
+            .ok_or_else(|| EnvironmentError::missing("AGENT_IDENTITY_QUEUE_URL"))?;
+        let queue = SqsQueue::new(composed.connection.clone(), url);
+        Ok((Arc::new(composed), Arc::new(queue)))
+    })?;
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Wake>| {
+        let (composed, queue) = (Arc::clone(&composed), Arc::clone(&queue));
+        async move {
+            let answer = match event.payload {
+                Wake::Tick { .. } => tick(&composed.services, &queue).await,
+                Wake::Messages { records } => Ok(messages(&composed.services, records).await),
+            };
+            composed.events.flush().await;
+            answer
+        }
+    }))
+    .await
+}
+
+/// Puts what is due on the queue.
+async fn tick(services: &Services, queue: &SqsQueue) -> Result<Value, StartError> {
+    let due = services.due_connections(LIMIT_PER_SHARD).await?;
+    let found = due.len();
+    let bodies = due.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    // What could not be sent is still due, and comes with the next tick.
+    queue.send(bodies).await?;
+    tracing::info!(due = found, "tick");
+    Ok(serde_json::json!({ "due": found }))
+}
+
+/// Refreshes the connections of a batch at the same time, and says which messages must come again.
+async fn messages(services: &Arc<Services>, records: Vec<SqsMessage>) -> Value {
+    let mut running = JoinSet::new();
+    for record in records {
+        let services = Arc::clone(services);
+        let message_id = record.message_id.unwrap_or_default();
+        let span = tracing::Span::current();
+        running.spawn(
+            async move {
+                let done = message(&services, record.body.as_deref().unwrap_or_default()).await;
+                if let Err(reason) = &done {
+                    tracing::error!(message_id, reason, "a message could not be worked off");
+                }
+                (message_id, done.is_ok())
+            }
+            .instrument(span),
+        );
+    }
+    let mut answer = SqsBatchResponse::default();
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok((_, true)) => {}
+            Ok((message_id, false)) => {
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = message_id;
+                answer.batch_item_failures.push(failure);
+            }
+            // Whose it was is lost with it: an empty identifier fails the whole batch.
+            Err(_panic) => answer.batch_item_failures.push(BatchItemFailure::default()),
+        }
+    }
+    serde_json::to_value(answer).unwrap_or_default()
+}
+
+async fn message(services: &Services, body: &str) -> Result<(), String> {
+    let began = Instant::now();
+    let due: DueConnection = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let outcome = services.refresh_connection(&due.key).await.map_err(|error| error.to_string())?;
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(outcome = outcome.as_str(), micros, "refresh");
+    Ok(())
+}
