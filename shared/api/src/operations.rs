@@ -1,6 +1,7 @@
 //! The operations of the wire: which path is which, and what each request goes through.
 
 mod api_key_provider;
+mod authorizer;
 mod credential;
 mod network;
 mod oauth2_provider;
@@ -95,6 +96,10 @@ operations! {
     UpdateOauth2CredentialProvider Control "/identities/UpdateOauth2CredentialProvider" OK => oauth2_provider::update,
     DeleteOauth2CredentialProvider Control "/identities/DeleteOauth2CredentialProvider" NO_CONTENT => oauth2_provider::delete,
     ListOauth2CredentialProviders Control "/identities/ListOauth2CredentialProviders" OK => oauth2_provider::list,
+    PutAuthorizer Control "/identities/PutAuthorizer" OK => authorizer::put,
+    GetAuthorizer Control "/identities/GetAuthorizer" OK => authorizer::get,
+    DeleteAuthorizer Control "/identities/DeleteAuthorizer" NO_CONTENT => authorizer::delete,
+    ListAuthorizers Control "/identities/ListAuthorizers" OK => authorizer::list,
     GetWorkloadAccessToken Data "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
     GetWorkloadAccessTokenForJWT Data "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
     GetWorkloadAccessTokenForUserId Data "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 21);
+        assert_eq!(Operation::ALL.len(), 25);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
             assert_eq!(Operation::of(&Method::GET, operation.path()), None);

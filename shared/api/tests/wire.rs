@@ -92,7 +92,33 @@ const STORY: &[(&str, &str)] = &[
         "CreateOauth2CredentialProvider",
         r#"{"name":"x y","credentialProviderVendor":"GoogleOauth2","oauth2ProviderConfigInput":{"GoogleOauth2ProviderConfigInput":{"clientId":""}}}"#,
     ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"people","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/.well-known/openid-configuration","allowedAudience":["agents"],"allowedClients":["front-end"],"allowedScopes":["chat.write"]}},"options":{"leewaySeconds":5,"requiredTyp":"at+jwt","azpAsClient":true,"algorithms":["ES256"],"maxTokenAgeSeconds":600}}"#,
+    ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"people","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/.well-known/openid-configuration","allowedAudience":["agents"]}}}"#,
+    ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"a","name":"a b","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example","allowedAudience":[],"customClaims":[],"allowedAudiences":["x"],"allowedScopes":["a b"]}},"options":{"introspection":{},"leewaySeconds":301,"algorithms":["HS256"],"strict":true}}"#,
+    ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"loose","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/.well-known/openid-configuration"}}}"#,
+    ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"nobody","name":"people","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/.well-known/openid-configuration","allowedAudience":["agents"]}}}"#,
+    ),
+    ("GetAuthorizer", r#"{"agentId":"agent","name":"people"}"#),
+    ("GetAuthorizer", r#"{"agentId":"agent","name":"nobody"}"#),
+    ("ListAuthorizers", r#"{"agentId":"agent"}"#),
+    ("ListAuthorizers", r#"{"agentId":"nobody","maxResults":1}"#),
     ("GetWorkloadAccessTokenForJWT", r#"{"workloadName":"agent","userToken":"a.b.c"}"#),
+    ("DeleteAuthorizer", r#"{"agentId":"agent","name":"people"}"#),
+    ("DeleteAuthorizer", r#"{"agentId":"agent","name":"people"}"#),
     ("GetWorkloadAccessToken", r#"{"workloadName":"nobody"}"#),
     (
         "oauth2/token",
@@ -211,6 +237,11 @@ fn json() -> impl Strategy<Value = String> {
         Just("scopes"),
         Just("userIdentifier"),
         Just("sessionUri"),
+        Just("agentId"),
+        Just("authorizerConfiguration"),
+        Just("customJWTAuthorizer"),
+        Just("allowedAudience"),
+        Just("options"),
     ];
     leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![

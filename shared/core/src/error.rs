@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::authorizer::Refused;
 use crate::http::HttpError;
 use crate::issuer::TokenRefused;
 use crate::port::SecretError;
@@ -168,6 +169,19 @@ impl From<TokenRefused> for Error {
                 "the keys of the user token's issuer cannot be read now, try again",
             )
             .with_detail(reason),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Token(refusal) => refusal.into(),
+            Refused::Denied(denial) => Self::new(
+                ErrorKind::Unauthorized,
+                format!("the user token is not accepted: {}", denial.reason()),
+            )
+            .with_detail(denial.as_str()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Trusted issuers (D4), and the port that verifies a user's token.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,10 @@ use crate::{Secret, Timestamp};
 
 /// The largest inbound token that is looked at, in bytes (D20).
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// How far the clocks of an issuer and of this machine may differ, unless a rule says otherwise. A token is good for so long
+/// after its `exp`, and from so long before its `nbf` and `iat`. Machines that keep time are within a second of each other.
+pub const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Signature algorithms that a user's token may have. There is no `none` and no HMAC, by construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +89,40 @@ pub struct VerifiedToken {
     pub issued_at: Option<Timestamp>,
 }
 
+/// What a token of one issuer must be before its claims are looked at by a rule ([`crate::authorizer`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenProfile {
+    /// The `iss` claims that stand for the issuer, compared byte for byte.
+    pub issuers: Vec<String>,
+    /// As [`TrustedIssuer::algorithms`].
+    pub algorithms: Vec<Algorithm>,
+    /// As [`TrustedIssuer::typ`].
+    pub typ: Option<String>,
+    /// As [`TrustedIssuer::subject_claim`].
+    pub subject_claim: String,
+    /// In place of [`LEEWAY`].
+    pub leeway: Duration,
+    /// How long after its `iat` a token is good, at most; it must have one then.
+    pub max_age: Option<Duration>,
+}
+
+/// The claims of a token that met at least one profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedClaims {
+    /// Who, from whom, until when.
+    pub token: VerifiedToken,
+    /// The `aud` claim.
+    pub audiences: Vec<String>,
+    /// The `client_id` claim (RFC 9068 §2.2).
+    pub client_id: Option<String>,
+    /// The `azp` claim (OpenID Connect Core §2).
+    pub authorized_party: Option<String>,
+    /// The `scope` claim (RFC 9068 §2.2.3) and the `scp` claim, which some issuers write in its place.
+    pub scopes: Vec<String>,
+    /// Which of the profiles it met, by their places, in order. They agree on who the user is.
+    pub met: Vec<usize>,
+}
+
 /// Why a token was refused. The code is stable, for logs; the caller learns less.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TokenRefused {
@@ -107,4 +147,15 @@ pub trait TokenVerifier: Send + Sync {
     /// # Errors
     /// [`TokenRefused`].
     async fn verify(&self, token: &Secret, policy: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused>;
+
+    /// Verifies header, issuer, signature and times against each of the profiles, and gives the claims for their rules. That
+    /// the token is *for us* is theirs to say: on its own this proves nothing but who issued it (D4).
+    ///
+    /// # Errors
+    /// [`TokenRefused`], of the first profile that the token came furthest with.
+    async fn verify_claims(
+        &self,
+        token: &Secret,
+        profiles: &[TokenProfile],
+    ) -> Result<VerifiedClaims, TokenRefused>;
 }

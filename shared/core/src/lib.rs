@@ -5,6 +5,7 @@
 
 pub mod access_key;
 pub mod arn;
+pub mod authorizer;
 pub mod clock;
 pub mod connection;
 pub mod consent;

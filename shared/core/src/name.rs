@@ -67,6 +67,11 @@ text!(
     |c| c.is_ascii_alphanumeric() || "-_".contains(c), "[a-zA-Z0-9\\-_]+"
 );
 text!(
+    /// Name of an authorizer among those of its agent.
+    AuthorizerName, 1..=128,
+    |c| c.is_ascii_alphanumeric() || "-_".contains(c), "[a-zA-Z0-9\\-_]+"
+);
+text!(
     /// Opaque id of a user, vouched for by the caller (`UserIdType`).
     UserId, 1..=128, |_| true, ".*"
 );

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use agent_identity_core::http::HttpClient;
-use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
+use agent_identity_core::issuer::{
+    IssuerPolicy, LEEWAY, TokenProfile, TokenRefused, TokenVerifier, VerifiedClaims, VerifiedToken,
+};
 use agent_identity_core::{Clock, Secret};
 use async_trait::async_trait;
 
@@ -17,6 +19,7 @@ mod claims;
 mod compact;
 mod header;
 mod members;
+mod profile;
 mod refusal;
 mod rule;
 #[cfg(test)]
@@ -28,7 +31,6 @@ use compact::Compact;
 use header::Header;
 use refusal::refused;
 use rule::Rule;
-pub use times::LEEWAY;
 
 /// Verifies users' tokens against the keys of their issuers.
 pub struct JwtVerifier {
@@ -42,20 +44,16 @@ impl JwtVerifier {
         Self { issuers: Issuers::new(http, Arc::clone(&clock)), clock }
     }
 
-    /// Verifies the signature with the issuer's key for it.
+    /// Verifies the signature with the issuer's key for it. `named` says that the rule lists the algorithm by name.
     async fn verify_signature(
         &self,
         token: &Compact<'_>,
         header: &Header<'_>,
         issuer: &str,
-        rules: &[Rule<'_>],
+        is_trusted: bool,
+        named: bool,
     ) -> Result<(), TokenRefused> {
-        let is_trusted = rules.iter().any(Rule::is_record);
-        let wanted = Wanted {
-            kid: header.kid.as_deref(),
-            algorithm: header.algorithm,
-            named: rules.iter().any(|rule| rule.names(header.algorithm)),
-        };
+        let wanted = Wanted { kid: header.kid.as_deref(), algorithm: header.algorithm, named };
         let (issuer, lookup) = self.issuers.key(issuer, is_trusted, wanted).await?;
         let key = match lookup {
             Lookup::Found(key) => key,
@@ -105,8 +103,10 @@ impl TokenVerifier for JwtVerifier {
             return Err(refused("algorithm", "its `alg` is not one that is accepted from its issuer"));
         }
 
-        self.verify_signature(&token, &header, &claims.issuer, &rules).await?;
-        times::check(&claims, self.clock.now())?;
+        let is_trusted = rules.iter().any(Rule::is_record);
+        let named = rules.iter().any(|rule| rule.names(header.algorithm));
+        self.verify_signature(&token, &header, &claims.issuer, is_trusted, named).await?;
+        times::check(&claims, self.clock.now(), LEEWAY, None)?;
         let (subject_claim, subject) = rule::check_any(&rules, &claims)?;
         Ok(VerifiedToken {
             issuer: claims.issuer.to_string(),
@@ -115,5 +115,13 @@ impl TokenVerifier for JwtVerifier {
             expires_at: claims.expires_at,
             issued_at: claims.issued_at,
         })
+    }
+
+    async fn verify_claims(
+        &self,
+        token: &Secret,
+        profiles: &[TokenProfile],
+    ) -> Result<VerifiedClaims, TokenRefused> {
+        self.verify_profiles(token, profiles).await
     }
 }

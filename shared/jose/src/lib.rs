@@ -7,6 +7,6 @@ mod jwt;
 mod keys;
 mod seal;
 
-pub use jwt::{JwtVerifier, LEEWAY};
+pub use jwt::JwtVerifier;
 pub use keys::{COOL_DOWN, FRESH, MAX_ISSUERS, MAX_STALE};
 pub use seal::{KEY_LIFE, VaultSealer};

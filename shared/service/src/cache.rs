@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_identity_core::authorizer::AgentRules;
 use agent_identity_core::grant::Principal;
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::seal::Key32;
 use agent_identity_core::user::UserKey;
 use agent_identity_core::workload::Workload;
-use agent_identity_core::{Error, Id, Result, Secret};
+use agent_identity_core::{Error, Id, Result, Secret, WorkloadName};
 use agent_identity_oauth::discovery::Server;
 use moka::future::Cache;
 
@@ -64,6 +65,7 @@ pub(crate) struct Caches {
     pub(crate) oauth2_providers: ReadThrough<String, Arc<Oauth2Provider>>,
     pub(crate) api_key_providers: ReadThrough<String, Arc<ApiKeyProvider>>,
     pub(crate) access_keys: ReadThrough<String, Arc<LiveKey>>,
+    pub(crate) agent_rules: ReadThrough<WorkloadName, Arc<AgentRules>>,
     pub(crate) principals: ReadThrough<PrincipalArn, Arc<Principal>>,
     /// By what names the secret, its version included.
     pub(crate) secrets: ReadThrough<String, Secret>,
@@ -81,6 +83,7 @@ impl Caches {
             oauth2_providers: ReadThrough::new(config.record_cache),
             api_key_providers: ReadThrough::new(config.record_cache),
             access_keys: ReadThrough::new(config.record_cache),
+            agent_rules: ReadThrough::new(config.record_cache),
             principals: ReadThrough::new(config.record_cache),
             secrets: ReadThrough::new(config.secret_cache),
             external_secrets: ReadThrough::new(config.record_cache),

@@ -3,7 +3,9 @@
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, Query, StoreError};
+use agent_identity_core::store::{
+    Consistency, DIRECTORY, Key, Kind, MAX_BATCH, Query, Row, StoreError, Write,
+};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result};
 use serde::Serialize;
@@ -23,17 +25,20 @@ pub(crate) trait Named: Serialize + DeserializeOwned + Clone + Send + Sync + Siz
     const NAMES: Kind;
     /// How it is called in messages.
     const WHAT: &'static str;
+    /// The kind of what stands under its name and goes with it. There are few: they go in one transaction.
+    const OWNED: Option<Kind>;
 
     fn id(&self) -> Id<Self>;
     fn name(&self) -> &str;
 }
 
 macro_rules! named {
-    ($type:ty, $kind:ident, $names:ident, $what:literal) => {
+    ($type:ty, $kind:ident, $names:ident, $what:literal, $owned:expr) => {
         impl Named for $type {
             const KIND: Kind = Kind::$kind;
             const NAMES: Kind = Kind::$names;
             const WHAT: &'static str = $what;
+            const OWNED: Option<Kind> = $owned;
 
             fn id(&self) -> Id<Self> {
                 self.id
@@ -46,9 +51,9 @@ macro_rules! named {
     };
 }
 
-named!(Workload, Workload, WorkloadName, "workload identity");
-named!(Oauth2Provider, Oauth2Provider, Oauth2ProviderName, "OAuth2 credential provider");
-named!(ApiKeyProvider, ApiKeyProvider, ApiKeyProviderName, "API key credential provider");
+named!(Workload, Workload, WorkloadName, "workload identity", Some(Kind::Authorizer));
+named!(Oauth2Provider, Oauth2Provider, Oauth2ProviderName, "OAuth2 credential provider", None);
+named!(ApiKeyProvider, ApiKeyProvider, ApiKeyProviderName, "API key credential provider", None);
 
 /// A record before and after a change.
 #[derive(Clone, Debug)]
@@ -137,22 +142,31 @@ impl Services {
         Err(StoreError::Conflict(0).into())
     }
 
-    /// Deletes a record with its name; from then on its id is dead (D9).
+    /// Deletes a record with its name, and what goes with it; from then on its id is dead, and the name made anew inherits
+    /// nothing (D9). Who adds to what it owns writes its row too, so that nothing can slip in between.
     ///
     /// # Errors
     /// `NotFound`, and `Conflict` when others keep writing.
     pub(crate) async fn delete_named<T: Named>(&self, name: &str) -> Result<T> {
+        let mut is_contended = false;
         for _ in 0..ATTEMPTS {
             let entry = self.id_of::<T>(name, Consistency::Strong).await?;
             let Some(stored) = self.by_id(entry.value, Consistency::Strong).await? else {
                 continue;
             };
-            match self.ports.store.write(vec![entry.delete(), stored.delete()]).await {
-                Err(StoreError::Conflict(_)) => {}
+            let mut writes = vec![entry.delete(), stored.delete()];
+            if let Some(kind) = T::OWNED {
+                let query = Query { kind, partition: name.to_owned(), after: None, limit: MAX_BATCH };
+                let owned = self.ports.store.query(query).await?;
+                writes
+                    .extend(owned.into_iter().map(|Row { key, version, .. }| Write::Delete { key, version }));
+            }
+            match self.ports.store.write(writes).await {
+                Err(StoreError::Conflict(_)) => is_contended = true,
                 other => return Ok(other.map(|()| stored.value)?),
             }
         }
-        Err(not_found::<T>(name))
+        Err(if is_contended { StoreError::Conflict(0).into() } else { not_found::<T>(name) })
     }
 
     /// One page of records in the order of their names, without those that the reader may not see.

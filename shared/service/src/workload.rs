@@ -129,7 +129,8 @@ impl Services {
         Ok(workload)
     }
 
-    /// Deletes a workload identity. Its workload access tokens, connections and sessions are dead at once (D9).
+    /// Deletes a workload identity with its authorizers. Its workload access tokens, connections and sessions are dead at
+    /// once (D9).
     ///
     /// # Errors
     /// `NotFound`.
@@ -138,6 +139,7 @@ impl Services {
         let workload = self.delete_named::<Workload>(name).await?;
         self.caches.workloads.forget(&workload.id).await;
         self.caches.workload_names.forget(&name.to_owned()).await;
+        self.caches.agent_rules.forget(&workload.name).await;
         Ok(())
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use agent_identity_core::authorizer::AgentRules;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
+use agent_identity_core::issuer::IssuerPolicy;
 use agent_identity_core::name::UserId;
 use agent_identity_core::seal::{Context, Purpose, SealError};
 use agent_identity_core::store::Consistency;
@@ -138,7 +140,8 @@ impl Services {
         self.mint(&authorized.action().workload, None).await
     }
 
-    /// Issues a token for the user whose JWT passes.
+    /// Issues a token for the user whose JWT passes: one of the workload's authorizers, or, where it has none, the rules of
+    /// the deployment (D4).
     ///
     /// # Errors
     /// `NotFound`; `Unauthorized` when the JWT does not pass; `Throttling` when its issuer's keys cannot be read now.
@@ -147,7 +150,7 @@ impl Services {
         authorized: Authorized<'_, IssueWorkloadTokenForJwt>,
     ) -> Result<Secret> {
         let IssueWorkloadTokenForJwt { workload, user_token } = authorized.action();
-        let user = self.prove(user_token).await?;
+        let user = self.prove(workload, user_token).await?;
         self.mint(workload, Some(user)).await
     }
 
@@ -169,17 +172,26 @@ impl Services {
         self.user_key(&UserName::UserId(user_id.as_str().to_owned()))
     }
 
-    /// The key of the user whose JWT passes.
-    pub(crate) async fn key_of_user_token(&self, user_token: &Secret) -> Result<UserKey> {
-        Ok(self.prove(user_token).await?.key)
+    /// The key of the user whose JWT passes for this workload.
+    pub(crate) async fn key_of_user_token(
+        &self,
+        workload: &WorkloadName,
+        user_token: &Secret,
+    ) -> Result<UserKey> {
+        Ok(self.prove(workload, user_token).await?.key)
     }
 
     fn user_key(&self, name: &UserName) -> UserKey {
         UserKey::from_digest(self.ports.digest.sha256(&name.framed()))
     }
 
-    async fn prove(&self, user_token: &Secret) -> Result<ProvenUser> {
-        let token = self.ports.verifier.verify(user_token, &self.config.issuers).await?;
+    async fn prove(&self, workload: &WorkloadName, user_token: &Secret) -> Result<ProvenUser> {
+        let rules = self.agent_rules(workload).await?;
+        let token = if rules.is_empty() {
+            self.ports.verifier.verify(user_token, &self.config.issuers).await?
+        } else {
+            rules.judge(&*self.ports.verifier, user_token).await?.claims.token
+        };
         let name = UserName::Jwt {
             issuer: token.issuer.clone(),
             subject_claim: token.subject_claim,
@@ -190,6 +202,16 @@ impl Services {
             issuer: Some(token.issuer),
             expires_at: Some(token.expires_at),
         })
+    }
+
+    /// The authorizers of a workload, as they were at most one cache life ago.
+    async fn agent_rules(&self, workload: &WorkloadName) -> Result<Arc<AgentRules>> {
+        let issuers = match &self.config.issuers {
+            IssuerPolicy::Trusted(issuers) => issuers.as_slice(),
+            IssuerPolicy::AnyIssuer => &[],
+        };
+        let read = async { Ok(Arc::new(AgentRules::read(&*self.ports.store, workload, issuers).await?)) };
+        self.caches.agent_rules.get(workload.clone(), read).await
     }
 
     async fn mint(&self, workload: &WorkloadName, user: Option<ProvenUser>) -> Result<Secret> {

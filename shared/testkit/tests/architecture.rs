@@ -12,6 +12,7 @@ use serde_json::Value;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("jose", &["core"]),
+    ("inbound", &["core"]),
     ("oauth", &["core"]),
     ("service", &["core", "jose", "oauth"]),
     ("api", &["core", "jose", "oauth", "service"]),

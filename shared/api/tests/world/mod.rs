@@ -8,7 +8,9 @@ use std::time::Duration;
 use agent_identity_core::Secret;
 use agent_identity_core::arn::Place;
 use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
-use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
+use agent_identity_core::issuer::{
+    IssuerPolicy, TokenProfile, TokenRefused, TokenVerifier, VerifiedClaims, VerifiedToken,
+};
 use agent_identity_core::port::{Event, Events};
 use agent_identity_service::{Config, Ports, Services};
 use agent_identity_testkit::{
@@ -33,6 +35,10 @@ impl HttpClient for Nowhere {
 #[async_trait]
 impl TokenVerifier for Nowhere {
     async fn verify(&self, _: &Secret, _: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
+        Err(TokenRefused::Invalid { code: "test", reason: "it is a test's".to_owned() })
+    }
+
+    async fn verify_claims(&self, _: &Secret, _: &[TokenProfile]) -> Result<VerifiedClaims, TokenRefused> {
         Err(TokenRefused::Invalid { code: "test", reason: "it is a test's".to_owned() })
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Claims<'de> {
     pub(super) client_id: Option<Cow<'de, str>>,
     /// `azp` (OpenID Connect Core §2).
     pub(super) authorized_party: Option<Cow<'de, str>>,
+    /// `scope` and `scp`, if they were asked for.
+    pub(super) scopes: Vec<String>,
     /// Claims that some issuer's record names as its subject, as far as they are texts.
     subjects: Vec<(Cow<'de, str>, Cow<'de, str>)>,
 }
@@ -33,6 +35,7 @@ pub(super) struct Claims<'de> {
 #[derive(Default)]
 struct Raw<'de, 'w> {
     subject_claims: &'w [&'w str],
+    reads_scopes: bool,
     iss: Option<Text<'de>>,
     exp: Option<NumericDate>,
     nbf: Option<NumericDate>,
@@ -40,6 +43,8 @@ struct Raw<'de, 'w> {
     aud: Option<Texts<'de>>,
     client_id: Option<Text<'de>>,
     azp: Option<Text<'de>>,
+    scope: Option<Texts<'de>>,
+    scp: Option<Texts<'de>>,
     subjects: Vec<(Cow<'de, str>, Cow<'de, str>)>,
 }
 
@@ -53,6 +58,8 @@ impl<'de> Members<'de> for Raw<'de, '_> {
             "aud" => self.aud = Some(map.next_value()?),
             "client_id" => self.client_id = Some(map.next_value()?),
             "azp" => self.azp = Some(map.next_value()?),
+            "scope" if self.reads_scopes => self.scope = Some(map.next_value()?),
+            "scp" if self.reads_scopes => self.scp = Some(map.next_value()?),
             _ if self.subject_claims.contains(&name) => {
                 if let MaybeText(Some(text)) = map.next_value()? {
                     self.subjects.push((Cow::Owned(name.to_owned()), text));
@@ -67,12 +74,20 @@ impl<'de> Members<'de> for Raw<'de, '_> {
 impl<'de> Claims<'de> {
     /// Reads a payload, with the claims that may identify the user.
     pub(super) fn parse(text: &'de str, subject_claims: &[&str]) -> Result<Self, TokenRefused> {
-        let mut raw = Raw { subject_claims, ..Raw::default() };
+        Self::read(text, Raw { subject_claims, ..Raw::default() })
+    }
+
+    /// Reads a payload, with its scopes as well.
+    pub(super) fn parse_with_scopes(text: &'de str, subject_claims: &[&str]) -> Result<Self, TokenRefused> {
+        Self::read(text, Raw { subject_claims, reads_scopes: true, ..Raw::default() })
+    }
+
+    fn read(text: &'de str, mut raw: Raw<'de, '_>) -> Result<Self, TokenRefused> {
         read(text, &mut raw).map_err(|fault| match fault {
             Fault::Form => refused(
                 "claims",
-                "its payload is not a JSON object, or one of `iss`, `aud`, `exp`, `nbf`, `iat`, `client_id`, `azp` has \
-                 the wrong form",
+                "its payload is not a JSON object, or one of `iss`, `aud`, `exp`, `nbf`, `iat`, `client_id`, `azp`, `scope`, \
+                 `scp` has the wrong form",
             ),
             Fault::Duplicate => refused("duplicate_member", "its payload has two claims of one name"),
         })?;
@@ -84,9 +99,10 @@ impl<'de> Claims<'de> {
             expires_at,
             not_before: raw.nbf.map(|date| date.0),
             issued_at: raw.iat.map(|date| date.0),
-            audiences: raw.aud.map(|aud| aud.0).unwrap_or_default(),
+            audiences: raw.aud.map(Texts::into_list).unwrap_or_default(),
             client_id: raw.client_id.map(|text| text.0),
             authorized_party: raw.azp.map(|text| text.0),
+            scopes: [raw.scope, raw.scp].into_iter().flatten().flat_map(Texts::into_scopes).collect(),
             subjects: raw.subjects,
         })
     }

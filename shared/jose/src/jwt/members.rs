@@ -105,8 +105,29 @@ impl<'de> serde::Deserialize<'de> for Text<'de> {
     }
 }
 
-/// Text, or a list of texts: the forms of `aud` (RFC 7519 §4.1.3).
-pub(super) struct Texts<'de>(pub(super) Vec<Cow<'de, str>>);
+/// Text, or a list of texts: the forms of `aud` (RFC 7519 §4.1.3), and of the claims with scopes.
+pub(super) enum Texts<'de> {
+    One(Cow<'de, str>),
+    List(Vec<Cow<'de, str>>),
+}
+
+impl<'de> Texts<'de> {
+    /// All of them.
+    pub(super) fn into_list(self) -> Vec<Cow<'de, str>> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::List(list) => list,
+        }
+    }
+
+    /// As scopes: one text is a list of them, separated by spaces (RFC 6749 §3.3).
+    pub(super) fn into_scopes(self) -> Vec<String> {
+        match self {
+            Self::One(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+            Self::List(list) => list.into_iter().map(Cow::into_owned).collect(),
+        }
+    }
+}
 
 impl<'de> serde::Deserialize<'de> for Texts<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -120,11 +141,11 @@ impl<'de> serde::Deserialize<'de> for Texts<'de> {
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Texts<'de>, E> {
-                Ok(Texts(vec![Cow::Borrowed(text)]))
+                Ok(Texts::One(Cow::Borrowed(text)))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Texts<'de>, E> {
-                Ok(Texts(vec![Cow::Owned(text.to_owned())]))
+                Ok(Texts::One(Cow::Owned(text.to_owned())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts<'de>, A::Error> {
@@ -132,7 +153,7 @@ impl<'de> serde::Deserialize<'de> for Texts<'de> {
                 while let Some(Text(text)) = list.next_element()? {
                     texts.push(text);
                 }
-                Ok(Texts(texts))
+                Ok(Texts::List(texts))
             }
         }
 

@@ -58,12 +58,9 @@ impl<'p> Rule<'p> {
     }
 
     pub(super) fn accepts_type(&self, typ: Option<&str>) -> bool {
-        match (self, typ) {
-            (Self::Record(TrustedIssuer { typ: Some(required), .. }), typ) => {
-                typ.is_some_and(|typ| is_type(typ, required))
-            }
-            (_, None) => true,
-            (_, Some(typ)) => USUAL_TYPES.iter().any(|usual| is_type(typ, usual)),
+        match self {
+            Self::Record(record) => accepts_type(record.typ.as_deref(), typ),
+            Self::AnyIssuer => accepts_type(None, typ),
         }
     }
 
@@ -81,16 +78,24 @@ impl<'p> Rule<'p> {
             }
             Self::AnyIssuer => "sub",
         };
-        match claims.subject(subject_claim) {
-            Some(subject) if !subject.is_empty() && subject.len() <= MAX_SUBJECT => {
-                Ok((subject_claim, subject))
-            }
-            _ => Err(refused(
-                "subject",
-                "the claim that identifies the user is missing, empty, too long or not a text",
-            )),
-        }
+        Ok((subject_claim, subject(claims, subject_claim)?))
     }
+}
+
+/// Whether a token may have this `typ`, where `required` may be asked for.
+pub(super) fn accepts_type(required: Option<&str>, typ: Option<&str>) -> bool {
+    match (required, typ) {
+        (Some(required), typ) => typ.is_some_and(|typ| is_type(typ, required)),
+        (None, None) => true,
+        (None, Some(typ)) => USUAL_TYPES.iter().any(|usual| is_type(typ, usual)),
+    }
+}
+
+/// The value of the claim that identifies the user.
+pub(super) fn subject<'c>(claims: &'c Claims<'_>, claim: &str) -> Result<&'c str, TokenRefused> {
+    claims.subject(claim).filter(|subject| !subject.is_empty() && subject.len() <= MAX_SUBJECT).ok_or_else(
+        || refused("subject", "the claim that identifies the user is missing, empty, too long or not a text"),
+    )
 }
 
 /// The first of the rules that the token satisfies.

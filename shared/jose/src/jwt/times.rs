@@ -10,10 +10,6 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use super::claims::Claims;
 use super::refusal::refused;
 
-/// How far the clocks of an issuer and of this machine may differ. A token is good for so long after its `exp`, and from so
-/// long before its `nbf` and `iat`. Machines that keep time are within a second of each other.
-pub const LEEWAY: Duration = Duration::from_secs(30);
-
 /// The end of the year 9999, in seconds: beyond it a date is a mistake, most often milliseconds.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
@@ -48,17 +44,28 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Whether the token is valid at `now`.
-pub(super) fn check(claims: &Claims<'_>, now: Timestamp) -> Result<(), TokenRefused> {
-    if now >= claims.expires_at.plus(LEEWAY) {
+/// Whether the token is valid at `now`, and no older than `max_age`.
+pub(super) fn check(
+    claims: &Claims<'_>,
+    now: Timestamp,
+    leeway: Duration,
+    max_age: Option<Duration>,
+) -> Result<(), TokenRefused> {
+    if now >= claims.expires_at.plus(leeway) {
         return Err(refused("expired", "it has expired"));
     }
-    let horizon = now.plus(LEEWAY);
+    let horizon = now.plus(leeway);
     if claims.not_before.is_some_and(|from| from > horizon) {
         return Err(refused("not_yet_valid", "its `nbf` is in the future"));
     }
     if claims.issued_at.is_some_and(|at| at > horizon) {
         return Err(refused("issued_in_future", "its `iat` is in the future"));
     }
-    Ok(())
+    match (max_age, claims.issued_at) {
+        (Some(_), None) => Err(refused("age_unknown", "it has no `iat`, and its age matters here")),
+        (Some(max_age), Some(issued_at)) if now >= issued_at.plus(max_age).plus(leeway) => {
+            Err(refused("too_old", "it was issued too long ago"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -84,9 +84,10 @@ impl Services {
             UserIdentifier::UserToken(_) => Role::MintJwt,
             UserIdentifier::UserId(_) => Role::MintUserid,
         };
-        principal.authorize(Confirm { workload: workload.name, provider: provider.name.clone(), role })?;
+        let name = workload.name.clone();
+        principal.authorize(Confirm { workload: name, provider: provider.name.clone(), role })?;
         let user = match &request.user {
-            UserIdentifier::UserToken(token) => self.key_of_user_token(token).await?,
+            UserIdentifier::UserToken(token) => self.key_of_user_token(&workload.name, token).await?,
             UserIdentifier::UserId(user_id) => self.key_of_user_id(user_id),
         };
         self.complete(&provider, stored, user).await

@@ -17,7 +17,9 @@ use agent_identity_core::consent::SessionUri;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Grant, Principal};
 use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
-use agent_identity_core::issuer::{IssuerPolicy, TokenRefused, TokenVerifier, VerifiedToken};
+use agent_identity_core::issuer::{
+    IssuerPolicy, TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken,
+};
 use agent_identity_core::name::{Scope, UserId};
 use agent_identity_core::port::{Event, Events};
 use agent_identity_core::provider::{ClientRegistration, Discovery, ServerMetadata, Vendor};
@@ -125,23 +127,61 @@ impl HttpClient for Provider {
     }
 }
 
-/// Takes `ISSUER|SUBJECT|EXPIRY` for a token.
+/// Takes `ISSUER|SUBJECT|EXPIRY` or `ISSUER|SUBJECT|EXPIRY|AUDIENCE` for a token.
 struct PlainVerifier;
+
+impl PlainVerifier {
+    fn read(token: &Secret) -> Result<VerifiedClaims, TokenRefused> {
+        let mut parts = token.expose().split('|').map(str::to_owned);
+        let (Some(issuer), Some(subject), Some(expiry)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(TokenRefused::Invalid { code: "test", reason: "no token".to_owned() });
+        };
+        let token = VerifiedToken {
+            issuer,
+            subject_claim: "sub".to_owned(),
+            subject,
+            expires_at: Timestamp::from_seconds(expiry.parse().unwrap()),
+            issued_at: None,
+        };
+        Ok(VerifiedClaims {
+            token,
+            audiences: parts.collect(),
+            client_id: None,
+            authorized_party: None,
+            scopes: Vec::new(),
+            met: Vec::new(),
+        })
+    }
+}
 
 #[async_trait]
 impl TokenVerifier for PlainVerifier {
-    async fn verify(&self, token: &Secret, _: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
-        let parts: Vec<&str> = token.expose().split('|').collect();
-        let [issuer, subject, expiry] = parts.as_slice() else {
-            return Err(TokenRefused::Invalid { code: "test", reason: "no token".to_owned() });
-        };
-        Ok(VerifiedToken {
-            issuer: (*issuer).to_owned(),
-            subject_claim: "sub".to_owned(),
-            subject: (*subject).to_owned(),
-            expires_at: Timestamp::from_seconds(expiry.parse().unwrap()),
-            issued_at: None,
-        })
+    async fn verify(&self, token: &Secret, policy: &IssuerPolicy) -> Result<VerifiedToken, TokenRefused> {
+        let token = Self::read(token)?.token;
+        match policy {
+            IssuerPolicy::Trusted(records) if !records.iter().any(|record| record.issuer == token.issuer) => {
+                Err(TokenRefused::Invalid { code: "issuer", reason: "its issuer is not trusted".to_owned() })
+            }
+            _ => Ok(token),
+        }
+    }
+
+    async fn verify_claims(
+        &self,
+        token: &Secret,
+        profiles: &[TokenProfile],
+    ) -> Result<VerifiedClaims, TokenRefused> {
+        let mut claims = Self::read(token)?;
+        let places = profiles.iter().enumerate();
+        claims.met = places
+            .filter(|(_, profile)| profile.issuers.contains(&claims.token.issuer))
+            .map(|(place, _)| place)
+            .collect();
+        if claims.met.is_empty() {
+            let reason = "its issuer is not trusted here".to_owned();
+            return Err(TokenRefused::Invalid { code: "issuer", reason });
+        }
+        Ok(claims)
     }
 }
 
@@ -182,6 +222,21 @@ impl World {
     /// Another process on the same store; `clock` may be its own.
     pub fn another_process(&self, seed: u64, clock: &Arc<FixedClock>) -> Arc<Services> {
         process(seed, clock, self.store.clone(), &self.secrets, &self.provider, &self.events)
+    }
+
+    fn deciding(&self, seed: u64, decide: impl FnOnce(&mut Config)) -> Arc<Services> {
+        let (clock, store) = (&self.clock, self.store.clone());
+        process_with(seed, clock, store, &self.secrets, &self.provider, &self.events, decide)
+    }
+
+    /// Another process, of a deployment that trusts these issuers.
+    pub fn process_that_trusts(&self, seed: u64, issuers: Vec<TrustedIssuer>) -> Arc<Services> {
+        self.deciding(seed, |config| config.issuers = IssuerPolicy::Trusted(issuers))
+    }
+
+    /// Another process, which serves records from memory for so long.
+    pub fn process_that_remembers(&self, seed: u64, record_cache: Duration) -> Arc<Services> {
+        self.deciding(seed, |config| config.record_cache = record_cache)
     }
 
     /// Another process, whose store refuses the next writes, as many as the counter says.
@@ -370,6 +425,18 @@ fn process(
     provider: &Arc<Provider>,
     events: &Arc<Heard>,
 ) -> Arc<Services> {
+    process_with(seed, clock, store, secrets, provider, events, |_| {})
+}
+
+fn process_with(
+    seed: u64,
+    clock: &Arc<FixedClock>,
+    store: Arc<dyn Store>,
+    secrets: &Arc<MemorySecrets>,
+    provider: &Arc<Provider>,
+    events: &Arc<Heard>,
+    decide: impl FnOnce(&mut Config),
+) -> Arc<Services> {
     let ports = Ports {
         store,
         secrets: secrets.clone(),
@@ -382,7 +449,7 @@ fn process(
         digest: Arc::new(Sha256),
         events: events.clone(),
     };
-    let config = Config {
+    let mut config = Config {
         place: Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() },
         public_base_url: "https://identity.example".to_owned(),
         issuers: IssuerPolicy::AnyIssuer,
@@ -390,6 +457,7 @@ fn process(
         record_cache: Duration::ZERO,
         secret_cache: Duration::ZERO,
     };
+    decide(&mut config);
     Arc::new(Services::new(ports, config))
 }
 

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer};
+use agent_identity_core::issuer::{IssuerPolicy, LEEWAY, TrustedIssuer};
 use serde_json::json;
 
 use super::support::{ISSUER, SUBJECT, Setting, claims, claims_with, from_now, record};
-use crate::LEEWAY;
 
 const HEADER: &str = r#"{"alg":"ES256","kid":"k1"}"#;
 

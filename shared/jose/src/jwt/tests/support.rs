@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use agent_identity_core::encoding::base64url;
 use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 use agent_identity_core::issuer::{
-    IssuerPolicy, TokenRefused, TokenVerifier as _, TrustedIssuer, VerifiedToken,
+    IssuerPolicy, LEEWAY, TokenProfile, TokenRefused, TokenVerifier as _, TrustedIssuer, VerifiedToken,
 };
 use agent_identity_core::{Clock as _, Secret};
 use agent_identity_testkit::FixedClock;
@@ -231,6 +231,18 @@ pub(crate) fn record() -> TrustedIssuer {
     }
 }
 
+/// What an authorizer would ask of the tokens of that issuer.
+pub(crate) fn profile_of(record: &TrustedIssuer) -> TokenProfile {
+    TokenProfile {
+        issuers: vec![record.issuer.clone()],
+        algorithms: record.algorithms.clone(),
+        typ: record.typ.clone(),
+        subject_claim: record.subject_claim.clone(),
+        leeway: LEEWAY,
+        max_age: None,
+    }
+}
+
 /// A verifier, and an issuer with one key.
 pub(crate) struct Setting {
     pub(crate) clock: Arc<FixedClock>,
@@ -260,6 +272,11 @@ impl Setting {
         policy: &IssuerPolicy,
     ) -> Result<VerifiedToken, &'static str> {
         let result = self.verifier.verify(&Secret::new(token), policy).await;
+        if let IssuerPolicy::Trusted(records) = policy
+            && let [record] = records.as_slice()
+        {
+            self.agrees(token, record, &result).await;
+        }
         result.map_err(|refusal| {
             let (shown, code) = match &refusal {
                 TokenRefused::Invalid { code, .. } => (refusal.to_string(), *code),
@@ -273,6 +290,33 @@ impl Setting {
             }
             code
         })
+    }
+
+    /// Every attack of these tests meets `verify_claims` too: it refuses the same tokens, but for those of another audience,
+    /// which its rules refuse.
+    async fn agrees(
+        &self,
+        token: &str,
+        record: &TrustedIssuer,
+        verified: &Result<VerifiedToken, TokenRefused>,
+    ) {
+        let claims = self.verifier.verify_claims(&Secret::new(token), &[profile_of(record)]).await;
+        let code = |refusal: &TokenRefused| match refusal {
+            TokenRefused::Invalid { code, .. } => *code,
+            TokenRefused::KeysUnavailable(_) => "keys",
+        };
+        match (verified, &claims) {
+            (Ok(verified), Ok(claims)) => assert_eq!(claims.token, *verified),
+            (Err(refusal), claims) if code(refusal) == "audience" => {
+                assert!(claims.is_ok() || claims.as_ref().is_err_and(|other| code(other) == "subject"));
+            }
+            // The second look comes within the cool-down of the first.
+            (Err(one), Err(other)) if code(one) == "unknown_key" => {
+                assert!(["unknown_key", "keys"].contains(&code(other)));
+            }
+            (Err(one), Err(other)) => assert_eq!(code(one), code(other)),
+            _ => panic!("they disagree: {verified:?}, {claims:?}"),
+        }
     }
 
     pub(crate) async fn verify(&self, token: &str) -> Result<VerifiedToken, &'static str> {

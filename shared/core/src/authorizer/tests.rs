@@ -1,0 +1,210 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::issuer::VerifiedToken;
+
+fn authorizer(configuration: serde_json::Value, options: serde_json::Value) -> Authorizer {
+    let mut configuration = configuration;
+    configuration["discoveryUrl"] = json!("https://idp.example/.well-known/openid-configuration");
+    Authorizer {
+        workload: Id::from_bytes([1; 16]),
+        agent: WorkloadName::parse("agent").unwrap(),
+        name: AuthorizerName::parse("people").unwrap(),
+        configuration: serde_json::from_value(configuration).unwrap(),
+        options: serde_json::from_value(options).unwrap(),
+        created_at: Timestamp::EPOCH,
+        updated_at: Timestamp::EPOCH,
+    }
+}
+
+fn claims() -> VerifiedClaims {
+    VerifiedClaims {
+        token: VerifiedToken {
+            issuer: "https://idp.example".to_owned(),
+            subject_claim: "sub".to_owned(),
+            subject: "ada".to_owned(),
+            expires_at: Timestamp::from_seconds(100),
+            issued_at: None,
+        },
+        audiences: vec!["other".to_owned(), "agents".to_owned()],
+        client_id: Some("front-end".to_owned()),
+        authorized_party: None,
+        scopes: vec!["read".to_owned(), "write".to_owned()],
+        met: vec![0],
+    }
+}
+
+fn check(configuration: serde_json::Value, claims: &VerifiedClaims) -> Result<(), Denial> {
+    authorizer(configuration, json!({})).check(claims)
+}
+
+#[test]
+fn everything_that_is_configured_must_hold() {
+    let all = |audience: &str, client: &str, scope: &str| {
+        check(
+            json!({"allowedAudience": [audience], "allowedClients": [client], "allowedScopes": [scope]}),
+            &claims(),
+        )
+    };
+    assert_eq!(all("agents", "front-end", "read"), Ok(()));
+    assert_eq!(all("x", "front-end", "read"), Err(Denial::Audience));
+    assert_eq!(all("agents", "x", "read"), Err(Denial::Client));
+    assert_eq!(all("agents", "front-end", "x"), Err(Denial::Scope));
+    assert_eq!(all("x", "x", "x"), Err(Denial::Audience), "in a fixed order");
+}
+
+#[test]
+fn d4_an_issuer_alone_is_not_enough() {
+    assert_eq!(check(json!({}), &claims()), Err(Denial::NoRule));
+}
+
+#[test]
+fn one_audience_of_several_is_enough_and_all_scopes_are_needed() {
+    assert_eq!(check(json!({"allowedAudience": ["x", "agents"]}), &claims()), Ok(()));
+    assert_eq!(check(json!({"allowedScopes": ["read", "write"]}), &claims()), Ok(()));
+    assert_eq!(check(json!({"allowedScopes": ["read", "admin"]}), &claims()), Err(Denial::Scope));
+}
+
+#[test]
+fn a_token_without_the_claim_does_not_pass_its_rule() {
+    let bare = VerifiedClaims { audiences: Vec::new(), client_id: None, scopes: Vec::new(), ..claims() };
+    assert_eq!(check(json!({"allowedAudience": ["agents"]}), &bare), Err(Denial::Audience));
+    assert_eq!(check(json!({"allowedClients": ["front-end"]}), &bare), Err(Denial::Client));
+    assert_eq!(check(json!({"allowedScopes": ["read"]}), &bare), Err(Denial::Scope));
+}
+
+#[test]
+fn names_are_compared_byte_for_byte() {
+    assert_eq!(check(json!({"allowedAudience": ["Agents"]}), &claims()), Err(Denial::Audience));
+    assert_eq!(check(json!({"allowedAudience": ["agents "]}), &claims()), Err(Denial::Audience));
+    assert_eq!(check(json!({"allowedScopes": ["rea"]}), &claims()), Err(Denial::Scope));
+}
+
+#[test]
+fn azp_names_the_client_only_where_that_was_asked_for_and_two_that_differ_are_both_looked_at() {
+    let rule = json!({"allowedClients": ["front-end"]});
+    let azp_only =
+        VerifiedClaims { client_id: None, authorized_party: Some("front-end".to_owned()), ..claims() };
+    assert_eq!(check(rule.clone(), &azp_only), Err(Denial::Client));
+    let with_azp = authorizer(rule, json!({"azpAsClient": true}));
+    assert_eq!(with_azp.check(&azp_only), Ok(()));
+    assert_eq!(with_azp.check(&claims()), Ok(()));
+    let differing = VerifiedClaims { authorized_party: Some("evil".to_owned()), ..claims() };
+    assert_eq!(with_azp.check(&differing), Err(Denial::Client));
+}
+
+#[test]
+fn a_record_with_a_rule_that_is_not_understood_is_not_read() {
+    let configuration = json!({
+        "discoveryUrl": "https://idp.example/.well-known/openid-configuration",
+        "allowedAudience": ["a"],
+        "customClaims": [],
+    });
+    assert!(serde_json::from_value::<CustomJwtAuthorizer>(configuration).is_err());
+    assert!(serde_json::from_value::<AuthorizerOptions>(json!({"introspection": true})).is_err());
+}
+
+#[test]
+fn the_configuration_is_awss_json() {
+    let text = json!({
+        "discoveryUrl": "https://idp.example/.well-known/openid-configuration",
+        "allowedAudience": ["b", "a"],
+        "allowedScopes": ["x"],
+    });
+    let configuration: CustomJwtAuthorizer = serde_json::from_value(text.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&configuration).unwrap(), text);
+}
+
+#[test]
+fn the_issuer_is_what_stands_before_the_well_known_path() {
+    let issuers = |url: &str| DiscoveryUrl::parse(url).unwrap().issuers();
+    assert_eq!(
+        issuers("https://idp.example/t/v2.0/.well-known/openid-configuration"),
+        ["https://idp.example/t/v2.0", "https://idp.example/t/v2.0/"]
+    );
+    for wrong in [
+        "",
+        "https://idp.example",
+        "https://idp.example/.well-known/openid-configuration/",
+        "https://idp.example/.well-known/openid-configuration?x",
+        "https://idp.example/.well-known/oauth-authorization-server",
+        "https://idp.example//.well-known/openid-configuration",
+        "https:///.well-known/openid-configuration",
+        "https://u@idp.example/.well-known/openid-configuration",
+        "https://idp.example\\@evil/.well-known/openid-configuration",
+        "https://idp.example?x/.well-known/openid-configuration",
+        "https://idp.example/a b/.well-known/openid-configuration",
+        "https://idp.éxample/.well-known/openid-configuration",
+        "ftp://idp.example/.well-known/openid-configuration",
+        "/.well-known/openid-configuration",
+    ] {
+        assert!(DiscoveryUrl::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_profile_carries_the_options() {
+    let options = json!({"leewaySeconds": 5, "requiredTyp": "at+jwt", "algorithms": ["ES256"], "maxTokenAgeSeconds": 60});
+    let profile = authorizer(json!({}), options).profile("oid");
+    assert_eq!(profile.leeway, Duration::from_secs(5));
+    assert_eq!((profile.typ.as_deref(), profile.subject_claim.as_str()), (Some("at+jwt"), "oid"));
+    assert_eq!(
+        (profile.algorithms, profile.max_age),
+        (vec![Algorithm::ES256], Some(Duration::from_secs(60)))
+    );
+    let plain = authorizer(json!({}), json!({})).profile("sub");
+    assert_eq!((plain.leeway, plain.max_age), (LEEWAY, None));
+}
+
+#[test]
+fn d10_the_subject_claim_is_that_of_the_issuers_record() {
+    use crate::issuer::TrustedIssuer;
+    let record = |issuer: &str| TrustedIssuer {
+        issuer: issuer.to_owned(),
+        audiences: vec!["a".to_owned()],
+        clients: Vec::new(),
+        algorithms: Vec::new(),
+        typ: None,
+        subject_claim: "oid".to_owned(),
+    };
+    let claim = |issuers: &[TrustedIssuer]| {
+        let rules = AgentRules::new(vec![authorizer(json!({}), json!({}))], issuers);
+        rules.profiles[0].subject_claim.clone()
+    };
+    assert_eq!(claim(&[record("https://idp.example")]), "oid");
+    assert_eq!(claim(&[record("https://idp.example/")]), "oid");
+    assert_eq!(claim(&[record("https://other.example")]), "sub");
+}
+
+proptest! {
+    /// Whoever passes has an allowed audience, an allowed client and all scopes, where each was asked for.
+    #[test]
+    fn nothing_passes_that_breaks_a_rule(
+        audience in proptest::collection::vec("[ab]", 0..3), clients in proptest::collection::vec("[ab]", 0..3),
+        scopes in proptest::collection::vec("[ab]", 0..3), has_audience in proptest::collection::vec("[abc]", 0..3),
+        client in proptest::option::of("[abc]"), has_scopes in proptest::collection::vec("[abc]", 0..3),
+    ) {
+        let configuration =
+            json!({"allowedAudience": audience, "allowedClients": clients, "allowedScopes": scopes});
+        let claims = VerifiedClaims {
+            audiences: has_audience.clone(), client_id: client.clone(), scopes: has_scopes.clone(), ..claims()
+        };
+        let audience_holds = audience.is_empty() || has_audience.iter().any(|it| audience.contains(it));
+        let client_holds = clients.is_empty() || client.is_some_and(|it| clients.contains(&it));
+        let scopes_hold = scopes.iter().all(|it| has_scopes.contains(it));
+        let has_rule = !(audience.is_empty() && clients.is_empty() && scopes.is_empty());
+        prop_assert_eq!(
+            check(configuration, &claims).is_ok(),
+            has_rule && audience_holds && client_holds && scopes_hold
+        );
+    }
+
+    #[test]
+    fn a_discovery_url_round_trips_and_its_issuers_are_plain(text in "https?://[a-z@#?/ \\\\]{0,12}(/.well-known/openid-configuration)?") {
+        if let Ok(url) = DiscoveryUrl::parse(&text) {
+            prop_assert_eq!(url.as_str(), &text);
+            prop_assert!(url.issuers().iter().all(|issuer| !issuer.contains(['@', '#', '?', ' ', '\\'])));
+        }
+    }
+}

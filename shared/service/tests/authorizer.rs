@@ -1,0 +1,289 @@
+//! Authorizers belong to their workload, whatever happens at the same time (D9), and decide who may speak for a user (D4).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_identity_core::WorkloadName;
+use agent_identity_core::authorizer::{
+    AuthorizerOptions, CustomJwtAuthorizer, DiscoveryUrl, MAX_AUTHORIZERS,
+};
+use agent_identity_core::error::ErrorKind;
+use agent_identity_core::name::AuthorizerName;
+use agent_identity_core::store::Kind;
+use agent_identity_core::{Result, Secret};
+use agent_identity_service::Services;
+use agent_identity_service::authorizer::{DeleteAuthorizer, GetAuthorizer, ListAuthorizers, PutAuthorizer};
+use agent_identity_service::page::PageRequest;
+use agent_identity_service::workload::{CreateWorkload, DeleteWorkload, GetWorkload};
+use agent_identity_service::workload_token::IssueWorkloadTokenForJwt;
+use world::{AGENT, World, refused};
+
+fn agent() -> WorkloadName {
+    WorkloadName::parse(AGENT).unwrap()
+}
+
+fn named(name: &str) -> AuthorizerName {
+    AuthorizerName::parse(name).unwrap()
+}
+
+async fn put_in(world: &World, services: &Services, name: &str, audience: &str) -> Result<u64> {
+    let url = "https://idp.example/.well-known/openid-configuration";
+    let action = PutAuthorizer {
+        agent: agent(),
+        name: named(name),
+        configuration: CustomJwtAuthorizer {
+            discovery_url: DiscoveryUrl::parse(url).unwrap(),
+            allowed_audience: vec![audience.to_owned()],
+            allowed_clients: Vec::new(),
+            allowed_scopes: Vec::new(),
+        },
+        options: AuthorizerOptions::default(),
+    };
+    services.put_authorizer(world.admin.authorize(action).unwrap()).await
+}
+
+async fn put(world: &World, name: &str) -> Result<u64> {
+    put_in(world, &world.services, name, "agents").await
+}
+
+async fn delete(world: &World, name: &str) -> Result<()> {
+    let action = DeleteAuthorizer { agent: agent(), name: named(name) };
+    world.services.delete_authorizer(world.admin.authorize(action).unwrap()).await
+}
+
+async fn list(
+    world: &World,
+    max_results: usize,
+    next_token: Option<String>,
+) -> (Vec<String>, Option<String>) {
+    let page = PageRequest { max_results, next_token };
+    let action = world.admin.authorize(ListAuthorizers { agent: agent(), page }).unwrap();
+    let page = world.services.list_authorizers(action).await.unwrap();
+    (page.items.iter().map(|it| it.value.name.as_str().to_owned()).collect(), page.next_token)
+}
+
+async fn delete_workload(world: &World, services: &Services) -> Result<()> {
+    let action = DeleteWorkload { name: agent() };
+    services.delete_workload(world.admin.authorize(action).unwrap()).await
+}
+
+fn authorizers(world: &World) -> usize {
+    world.store.rows().iter().filter(|row| row.key.kind == Kind::Authorizer).count()
+}
+
+async fn with_agent() -> World {
+    let world = World::new();
+    world.create_workload(AGENT).await;
+    world
+}
+
+#[tokio::test]
+async fn putting_again_replaces_and_moves_the_version() {
+    let world = with_agent().await;
+    assert_eq!(put(&world, "people").await.unwrap(), 1);
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(put_in(&world, &world.services, "people", "others").await.unwrap(), 2);
+    let action = GetAuthorizer { agent: agent(), name: named("people") };
+    let found = world.services.get_authorizer(world.admin.authorize(action).unwrap()).await.unwrap();
+    assert_eq!(
+        (found.version, found.value.configuration.allowed_audience.as_slice()),
+        (2, &["others".to_owned()][..])
+    );
+    assert!(found.value.updated_at > found.value.created_at);
+    let workload = GetWorkload { name: agent() };
+    let workload = world.services.get_workload(world.admin.authorize(workload).unwrap()).await.unwrap();
+    assert_eq!(found.value.workload, workload.id);
+    assert_eq!(workload.updated_at, workload.created_at, "the workload itself did not change");
+}
+
+#[tokio::test]
+async fn pages_join_and_what_is_deleted_is_gone() {
+    let world = with_agent().await;
+    for name in ["c", "a", "b"] {
+        put(&world, name).await.unwrap();
+    }
+    let (first, next) = list(&world, 2, None).await;
+    assert_eq!(first, ["a", "b"]);
+    assert_eq!(list(&world, 2, next).await, (vec!["c".to_owned()], None));
+    delete(&world, "b").await.unwrap();
+    assert_eq!(refused(delete(&world, "b").await).0, ErrorKind::NotFound);
+    assert_eq!(list(&world, 5, None).await.0, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn an_agent_has_ten_at_most_and_an_unknown_one_none() {
+    let world = with_agent().await;
+    for number in 0..MAX_AUTHORIZERS {
+        put(&world, &format!("rule-{number}")).await.unwrap();
+    }
+    assert_eq!(refused(put(&world, "one-more").await).0, ErrorKind::Quota);
+    put(&world, "rule-0").await.unwrap();
+    delete(&world, "rule-1").await.unwrap();
+    put(&world, "one-more").await.unwrap();
+    delete_workload(&world, &world.services).await.unwrap();
+    assert_eq!(refused(put(&world, "people").await).0, ErrorKind::NotFound);
+    assert_eq!(authorizers(&world), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_limit_holds_when_many_put_at_once() {
+    let world = Arc::new(with_agent().await);
+    let puts: Vec<_> = (0..2 * MAX_AUTHORIZERS)
+        .map(|number| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                loop {
+                    match put(&world, &format!("rule-{number}")).await {
+                        Err(error) if error.kind() == ErrorKind::Conflict => tokio::task::yield_now().await,
+                        other => return other.is_ok(),
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut made = 0;
+    for put in puts {
+        made += usize::from(put.await.unwrap());
+    }
+    assert_eq!((made, authorizers(&world)), (MAX_AUTHORIZERS, MAX_AUTHORIZERS));
+}
+
+#[tokio::test]
+async fn d9_a_workload_made_anew_has_none_of_the_authorizers_before() {
+    let world = with_agent().await;
+    put(&world, "people").await.unwrap();
+    delete_workload(&world, &world.services).await.unwrap();
+    world.create_workload(AGENT).await;
+    assert!(list(&world, 5, None).await.0.is_empty());
+    assert_eq!(put(&world, "people").await.unwrap(), 1);
+}
+
+/// Deletes and remakes the workload while two others put authorizers, over and over: whatever is found afterwards belongs to
+/// the workload that is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn d9_not_even_in_a_race_does_an_authorizer_survive_its_workload() {
+    let world = Arc::new(with_agent().await);
+    let mut putting = Vec::new();
+    for putter in 0..2 {
+        let world = Arc::clone(&world);
+        let services = world.another_process(10 + putter, &world.clock);
+        putting.push(tokio::spawn(async move {
+            for round in 0..300 {
+                match put_in(&world, &services, &format!("p{putter}-{}", round % 4), "agents").await {
+                    Ok(_) => {}
+                    Err(error) => {
+                        assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict), "{error}")
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        }));
+    }
+    let other = world.another_process(20, &world.clock);
+    let mut deleted = 0;
+    while putting.iter().any(|task| !task.is_finished()) {
+        match delete_workload(&world, &other).await {
+            Ok(()) => deleted += 1,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+        }
+        let action = CreateWorkload { name: agent(), return_urls: Vec::new(), tags: BTreeMap::new() };
+        let _exists_already = other.create_workload(world.admin.authorize(action).unwrap()).await;
+        let living = living_workload(&world);
+        for row in world.store.rows().iter().filter(|row| row.key.kind == Kind::Authorizer) {
+            let of = serde_json::from_slice::<serde_json::Value>(&row.bytes).unwrap()["workload"].clone();
+            // The workload may have gone since it was looked up; but only we delete it.
+            assert_eq!(of, living, "an authorizer of a dead workload");
+        }
+        tokio::task::yield_now().await;
+    }
+    for task in putting {
+        task.await.unwrap();
+    }
+    assert!(deleted > 20, "{deleted}");
+}
+
+fn living_workload(world: &World) -> serde_json::Value {
+    let rows = world.store.rows();
+    let entry = rows.iter().find(|row| row.key.kind == Kind::WorkloadName).unwrap();
+    serde_json::from_slice(&entry.bytes).unwrap()
+}
+
+const LATER: u32 = 2_000_000_000;
+
+async fn jwt_token(world: &World, services: &Services, jwt: &str) -> Result<Secret> {
+    let action = IssueWorkloadTokenForJwt { workload: agent(), user_token: Secret::new(jwt) };
+    services.issue_workload_token_for_jwt(world.admin.authorize(action).unwrap()).await
+}
+
+#[tokio::test]
+async fn d4_when_a_workload_has_authorizers_one_of_them_must_pass() {
+    let world = with_agent().await;
+    let (good, other_audience, other_issuer) = (
+        format!("https://idp.example|ada|{LATER}|agents"),
+        format!("https://idp.example|ada|{LATER}|others"),
+        format!("https://other.example|ada|{LATER}|agents"),
+    );
+    // This world trusts any issuer, as embedded mode without configuration does.
+    for jwt in [&good, &other_audience, &other_issuer] {
+        jwt_token(&world, &world.services, jwt).await.unwrap();
+    }
+    put(&world, "people").await.unwrap();
+    jwt_token(&world, &world.services, &good).await.unwrap();
+    for jwt in [&other_audience, &other_issuer] {
+        let (kind, text) = refused(jwt_token(&world, &world.services, jwt).await);
+        assert_eq!(kind, ErrorKind::Unauthorized);
+        assert!(text.starts_with("the user token is not accepted: "), "{text}");
+    }
+    put_in(&world, &world.services, "more", "others").await.unwrap();
+    jwt_token(&world, &world.services, &other_audience).await.unwrap();
+    // Other workloads are not concerned.
+    world.create_workload("other-agent").await;
+    world.wat_for_jwt("other-agent", &other_issuer).await;
+}
+
+#[tokio::test]
+async fn d4_authorizers_decide_alone_also_where_the_deployment_trusts_nobody() {
+    let world = with_agent().await;
+    let strict = world.process_that_trusts(5, Vec::new());
+    let good = format!("https://idp.example|ada|{LATER}|agents");
+    assert_eq!(refused(jwt_token(&world, &strict, &good).await).0, ErrorKind::Unauthorized);
+    put(&world, "people").await.unwrap();
+    jwt_token(&world, &strict, &good).await.unwrap();
+}
+
+#[tokio::test]
+async fn d4_who_completes_a_consent_with_a_users_token_is_held_to_the_same_rules() {
+    use agent_identity_service::consent::{CompleteConsent, UserIdentifier};
+    let world = World::with_calendar().await;
+    put(&world, "people").await.unwrap();
+    let jwt = format!("https://idp.example|ada|{LATER}|agents");
+    let wat = world.wat_for_jwt(AGENT, &jwt).await;
+    let session = world.consented(world::request(&wat)).await;
+    let complete = async |jwt: String| {
+        let user = UserIdentifier::UserToken(Secret::new(jwt));
+        let request = CompleteConsent { session: session.clone(), user };
+        world.services.complete_consent(&world.admin, request).await
+    };
+    let other_audience = format!("https://idp.example|ada|{LATER}|others");
+    assert_eq!(refused(complete(other_audience).await).0, ErrorKind::Unauthorized);
+    world.provider.will(world::Reply::Tokens("first", 600));
+    complete(jwt).await.unwrap();
+    assert_eq!(world.token(&wat).await.unwrap(), "access-first");
+}
+
+#[tokio::test]
+async fn rules_are_remembered_for_as_long_as_other_records_and_a_change_here_holds_at_once() {
+    let world = with_agent().await;
+    let warm = world.process_that_remembers(6, Duration::from_secs(30));
+    let other_issuer = format!("https://other.example|ada|{LATER}|agents");
+    jwt_token(&world, &warm, &other_issuer).await.unwrap();
+    world.store.take_calls();
+    jwt_token(&world, &warm, &other_issuer).await.unwrap();
+    assert_eq!(world.store.take_calls().query, 0);
+    put_in(&world, &warm, "people", "agents").await.unwrap();
+    assert_eq!(refused(jwt_token(&world, &warm, &other_issuer).await).0, ErrorKind::Unauthorized);
+}
