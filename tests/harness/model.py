@@ -1,4 +1,4 @@
-"""The service model of the installed botocore: what AWS says about each operation."""
+"""The service model of the installed botocore: what AWS says about each operation, and what we say about those of ours."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from functools import cache
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
+from .places import REPOSITORY
+
 CONTROL = "bedrock-agentcore-control"
 DATA = "bedrock-agentcore"
+
+# Operations of ours, in the form in which boto3 and the AWS CLI load them too: a directory for AWS_DATA_PATH.
+OWN_MODELS = REPOSITORY / "shared" / "api" / "models"
+OWN_OPERATIONS = ("PutAuthorizer", "GetAuthorizer", "DeleteAuthorizer", "ListAuthorizers")
 
 # What issue 2 delivers; later work appends.
 OPERATIONS = (
@@ -38,7 +44,8 @@ OPERATIONS = (
 
 @cache
 def service(name: str) -> ServiceModel:
-    return ServiceModel(Loader().load_service_model(name, "service-2"), service_name=name)
+    loader = Loader(extra_search_paths=[str(OWN_MODELS)])
+    return ServiceModel(loader.load_service_model(name, "service-2"), service_name=name)
 
 
 @cache

@@ -111,6 +111,24 @@ def _requests() -> dict[tuple[str, str], dict[str, Any]]:
 
 REQUESTS = _requests()
 
+DISCOVERY_URL = "https://login.example.com/tenant/.well-known/openid-configuration"
+# The same for the operations of ours.
+OWN_REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("PutAuthorizer", "all members"): {
+        "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
+            "discoveryUrl": DISCOVERY_URL, "allowedAudience": ["agents"], "allowedClients": ["front-end"],
+            "allowedScopes": ["chat.write"]}},
+        "options": {
+            "leewaySeconds": 30, "requiredTyp": "at+jwt", "azpAsClient": True, "algorithms": ["ES256"],
+            "maxTokenAgeSeconds": 600}},
+    ("PutAuthorizer", "one rule"): {
+        "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
+            "discoveryUrl": DISCOVERY_URL, "allowedScopes": ["chat.write"]}}},
+    ("GetAuthorizer", ""): {"agentId": "@workload@", "name": "@authorizer@"},
+    ("ListAuthorizers", ""): {"agentId": "@workload@", "maxResults": 5},
+    ("DeleteAuthorizer", ""): {"agentId": "@workload@", "name": "@authorizer@"},
+}  # fmt: skip
+
 
 def fill(request: Any, things: dict[str, str]) -> Any:
     """Puts what exists now in the place of `@name@`; lone surrogates and NUL survive."""
