@@ -8,8 +8,8 @@ use clap::Subcommand;
 use comfy_table::Table;
 use serde_json::json;
 
-use crate::compose::{self, DEFAULT_REGION, Settings};
-use crate::{CommandResult, DataArgs, output};
+use crate::store::StoreArgs;
+use crate::{CommandResult, output};
 
 /// What a person needs to know of a grant.
 const GRANT_HELP: &str = "What it may do: \"ROLE[,ROLE] [workload=PATTERN] [provider=PATTERN] [operation=PATTERN]\", with the roles \
@@ -36,7 +36,7 @@ enum AccessKeysCommand {
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=129_600))]
         expires_in: Option<u64>,
         #[command(flatten)]
-        data: DataArgs,
+        store: StoreArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -44,7 +44,7 @@ enum AccessKeysCommand {
     /// List access keys, without their secrets
     List {
         #[command(flatten)]
-        data: DataArgs,
+        store: StoreArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -54,7 +54,7 @@ enum AccessKeysCommand {
         /// Access key id, or name
         key: String,
         #[command(flatten)]
-        data: DataArgs,
+        store: StoreArgs,
     },
 }
 
@@ -64,8 +64,8 @@ enum AccessKeysCommand {
 /// When the data directory cannot be used, the name is taken, or there is no such key.
 pub async fn run(args: AccessKeysArgs) -> CommandResult {
     match args.command {
-        AccessKeysCommand::Create { name, grant, expires_in, data, json } => {
-            let local = compose::open(&data.path()?, Settings::offline(DEFAULT_REGION)).await?;
+        AccessKeysCommand::Create { name, grant, expires_in, store, json } => {
+            let services = store.services(true).await?;
             if grant.is_empty() {
                 output::complain("warning: without --grant this key may do nothing");
             }
@@ -75,7 +75,7 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                 life: expires_in.map(Duration::from_secs),
                 loopback_only: false,
             };
-            let key = local.services.create_access_key(request).await?;
+            let key = services.create_access_key(request).await?;
             if json {
                 let mut shown = json!({
                     "accessKeyId": key.id,
@@ -98,9 +98,9 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                 output::complain(&format!("This is {}. Its secret is not shown again.", key.principal));
             }
         }
-        AccessKeysCommand::List { data, json } => {
-            let local = compose::open_existing(&data.path()?, Settings::offline(DEFAULT_REGION)).await?;
-            let keys = local.services.list_access_keys().await?;
+        AccessKeysCommand::List { store, json } => {
+            let services = store.services(false).await?;
+            let keys = services.list_access_keys().await?;
             if json {
                 let shown: Vec<_> = keys
                     .iter()
@@ -129,9 +129,9 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                 output::print(&table.to_string());
             }
         }
-        AccessKeysCommand::Revoke { key, data } => {
-            let local = compose::open_existing(&data.path()?, Settings::offline(DEFAULT_REGION)).await?;
-            let revoked = local.services.revoke_access_key(&key).await?;
+        AccessKeysCommand::Revoke { key, store } => {
+            let services = store.services(false).await?;
+            let revoked = services.revoke_access_key(&key).await?;
             output::print(&format!("revoked {} ({})", revoked.id, revoked.principal.name));
         }
     }

@@ -9,6 +9,7 @@ mod output;
 mod quickstart;
 mod secrets;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 

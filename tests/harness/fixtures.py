@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -39,9 +40,9 @@ def d19_nothing_secret_is_left_behind(the_binary_is_built: None) -> Iterator[Non
 
 @pytest.fixture(scope="session")
 def fresh() -> Callable[[str], str]:
-    """Makes names that no other test uses."""
-    numbers = count(1)
-    return lambda stem: f"{stem}-{next(numbers)}"
+    """Makes names that no other test uses, of this run or of another on the same emulators."""
+    numbers, run = count(1), secrets.token_hex(3)
+    return lambda stem: f"{stem}-{run}-{next(numbers)}"
 
 
 @pytest.fixture(scope="module")

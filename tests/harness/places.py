@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +14,25 @@ REPOSITORY = TESTS.parent
 WORK = TESTS / ".work"
 VENV = Path(sys.prefix)
 BINARY = Path(os.environ.get("AGENT_IDENTITY_BIN", REPOSITORY / "target" / "release" / "agent-identity"))
+
+# The functions, each as a file of its name, and the command line that manages them (feature `aws`).
+BOOTSTRAPS = Path(os.environ.get("AGENT_IDENTITY_BOOTSTRAPS", REPOSITORY / "target" / "bootstraps"))
+
+
+def runtime_emulator() -> Path:
+    """AWS's Lambda runtime interface emulator, as SAM CLI brings it."""
+    machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+    pattern = f".venv-sam/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"
+    found = sorted(TESTS.glob(pattern))
+    if not found:
+        raise FileNotFoundError("the Lambda runtime emulator is not in tests/.venv-sam; run bash tests/run aws")
+    return found[0]
+
+
+def emulators() -> dict[str, str]:
+    """What moto and DynamoDB Local are reached by, and the names of what the template makes there."""
+    up = [sys.executable, str(TESTS / "emulators.py"), "up", "--json"]
+    return json.loads(subprocess.run(up, check=True, capture_output=True, text=True).stdout)
 
 
 def faketime_library() -> Path:

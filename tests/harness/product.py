@@ -44,11 +44,12 @@ def command(
     expect: int | None = 0,
     logged: bool = True,
     timeout_seconds: float = 60,
+    binary: Path = BINARY,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """Runs `agent-identity ARGUMENTS`; what it says on stderr is searched for secrets like any log."""
     done = subprocess.run(
-        [BINARY, *arguments],
+        [binary, *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -68,6 +69,7 @@ class Server:
 
     data: Path
     allow_egress: tuple[str, ...] = ()
+    record_cache_seconds = 1
     arguments: tuple[str, ...] = ()
     port: int = 0
     clock_offset_seconds: int = 0

@@ -14,7 +14,8 @@ use agent_identity_service::trusted_issuer;
 pub struct EnvironmentError(String);
 
 impl EnvironmentError {
-    pub(crate) fn missing(name: &str) -> Self {
+    /// A variable that must be set is not.
+    pub fn missing(name: &str) -> Self {
         Self(format!("{name} is not set"))
     }
 }
@@ -59,7 +60,7 @@ pub enum PrincipalSource {
 }
 
 /// A variable that is set and not empty.
-pub(crate) fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -15,7 +15,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt as _, Response, service_fn};
 use tower::ServiceExt as _;
 
-use crate::environment::{PrincipalSource, variable};
+use crate::{PrincipalSource, variable};
 use crate::{StartError, start};
 
 /// Runs a function that serves this half of the operations, one request at a time or, on managed instances, several.

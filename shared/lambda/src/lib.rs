@@ -5,24 +5,28 @@
 
 mod compose;
 mod environment;
+#[cfg(feature = "runtime")]
 mod http;
+#[cfg(feature = "runtime")]
 mod refresh;
 
 pub use compose::Composed;
-pub use environment::{Environment, EnvironmentError};
+pub use environment::{Environment, EnvironmentError, PrincipalSource, variable};
+#[cfg(feature = "runtime")]
 pub use http::serve;
+#[cfg(feature = "runtime")]
 pub use refresh::refresh;
 
 /// Why a function does not start.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Starts the log, then composes the use cases; what keeps the function from starting is in the log.
+#[cfg(feature = "runtime")]
 fn start<T>(compose: impl FnOnce(Composed) -> Result<T, StartError>) -> Result<T, StartError> {
     agent_identity_telemetry::start_on_lambda()?;
-    let started =
-        Environment::read(environment::variable).map_err(StartError::from).and_then(|environment| {
-            let composed = Composed::new(&environment)?;
-            compose(composed)
-        });
+    let started = Environment::read(variable).map_err(StartError::from).and_then(|environment| {
+        let composed = Composed::new(&environment)?;
+        compose(composed)
+    });
     started.inspect_err(|error| tracing::error!(%error, "the function cannot start"))
 }

@@ -25,8 +25,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("lambda", &["api", "aws", "core", "egress", "jose", "service", "system", "telemetry"]),
     ("credentials", &["api", "lambda"]),
     ("refresh", &["lambda"]),
+    ("sample", &[]),
     ("tokens", &["api", "lambda"]),
-    ("cli", &["api", "core", "egress", "jose", "local", "oauth", "service", "telemetry"]),
+    ("cli", &["api", "aws", "core", "egress", "jose", "lambda", "local", "oauth", "service", "telemetry"]),
 ];
 
 /// Crates that only one of ours may name.
@@ -121,6 +122,23 @@ fn a_library_that_decides_something_is_named_in_one_place() {
             dependencies.iter().filter(|dependency| dependency.starts_with("aws-sdk")).collect();
         assert!(aws.is_empty() || name == "aws", "{name} names {aws:?}: only the adapter `aws` may");
     }
+}
+
+#[test]
+fn the_command_line_is_built_without_the_aws_sdk_unless_asked() {
+    let tree = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--package", "agent-identity", "--offline", "--locked", "--edges", "normal", "--prefix", "none"])
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!tree(&[]).contains("aws-sdk-"));
+    assert!(tree(&["--features", "aws"]).contains("aws-sdk-dynamodb"));
+    assert!(!tree(&["--features", "aws"]).contains("lambda_runtime"), "the command line is no function");
 }
 
 #[test]

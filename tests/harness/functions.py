@@ -1,0 +1,281 @@
+"""The functions, each under AWS's own Lambda runtime emulator, behind a small HTTP API of ours: what API Gateway and Lambda are
+on AWS. Requests become events of payload format 2.0 and answers become responses; nothing else is decided here.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import queue
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+from . import planted
+from .places import BOOTSTRAPS, emulators, plain_environment, runtime_emulator
+from .product import command, log_file
+from .signing import Credentials, Signing
+from .wire import Caller
+
+# The routes of infra/template.yaml: what is not the data plane's goes to the control plane.
+DATA_PLANE = {
+    "/identities/GetWorkloadAccessToken",
+    "/identities/GetWorkloadAccessTokenForJWT",
+    "/identities/GetWorkloadAccessTokenForUserId",
+    "/identities/oauth2/token",
+    "/identities/api-key",
+    "/identities/CompleteResourceTokenAuth",
+    "/identities/oauth2/authorize",
+}
+CALLBACK = "/identities/oauth2/callback/"
+API_ID = "testapi"
+ADMIN_GRANT = "admin,mint-jwt,mint-userid,use,read"
+
+
+def free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        return chosen.getsockname()[1]
+
+
+class Instance:
+    """One execution environment: a bootstrap under the emulator, which gives it one event at a time."""
+
+    def __init__(self, function: str, environment: dict[str, str]):
+        self.function = function
+        self.port = free_port()
+        self.log = log_file(f"function-{function}")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(runtime_emulator()),
+                    "--runtime-interface-emulator-address", f"127.0.0.1:{self.port}",
+                    "--runtime-api-address", f"127.0.0.1:{free_port()}",
+                    "--log-level", "error",
+                    str(BOOTSTRAPS / function),
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=plain_environment(**environment, AWS_LAMBDA_FUNCTION_TIMEOUT="60"),
+            )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, f"{function} did not start: {self.log.read_text(errors='replace')}"
+                assert time.monotonic() < deadline, f"{function} does not listen"
+                time.sleep(0.02)
+
+    def invoke(self, event: Any) -> Any:
+        """The function's answer, as JSON; an error is `{"errorType", "errorMessage"}`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=70)
+        try:
+            connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event))
+            return json.loads(connection.getresponse().read() or b"null")
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        # The emulator ends its bootstrap with itself.
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Pool:
+    """Instances of one function: Lambda starts another when all are busy, here up to a number."""
+
+    def __init__(self, function: str, environment: dict[str, str], most: int = 3):
+        self.function, self.environment, self.most = function, environment, most
+        self.free: queue.LifoQueue[Instance] = queue.LifoQueue()
+        self.all: list[Instance] = []
+        self.starting = threading.Lock()
+
+    @contextmanager
+    def instance(self) -> Iterator[Instance]:
+        try:
+            taken = self.free.get_nowait()
+        except queue.Empty:
+            taken = self._another() or self.free.get(timeout=70)
+        try:
+            yield taken
+        finally:
+            self.free.put(taken)
+
+    def _another(self) -> Instance | None:
+        with self.starting:
+            if len(self.all) >= self.most:
+                return None
+            self.all.append(Instance(self.function, self.environment))
+            return self.all[-1]
+
+    def invoke(self, event: Any) -> Any:
+        with self.instance() as instance:
+            return instance.invoke(event)
+
+    def stop(self) -> None:
+        for instance in self.all:
+            instance.stop()
+        self.all.clear()
+        self.free = queue.LifoQueue()
+
+
+def http_event(method: str, target: str, headers: list[tuple[str, str]], body: bytes, **context: Any) -> dict[str, Any]:
+    """A request as API Gateway's HTTP API hands it to Lambda (payload format 2.0)."""
+    path, _, query = target.partition("?")
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        name = name.lower()
+        if name != "cookie":
+            joined[name] = f"{joined[name]},{value}" if name in joined else value
+    cookies = [part for name, value in headers if name.lower() == "cookie" for part in value.split("; ")]
+    try:
+        text, is_base64 = body.decode(), False
+    except UnicodeDecodeError:
+        text, is_base64 = base64.b64encode(body).decode(), True
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": f"{method} {path}",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": joined,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": API_ID, "domainName": joined.get("host", ""),
+            "domainPrefix": API_ID, "requestId": str(uuid.uuid4()), "routeKey": f"{method} {path}",
+            "stage": "$default", "time": "24/Nov/2026:12:00:00 +0000", "timeEpoch": int(time.time() * 1000),
+            "http": {
+                "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1",
+                "userAgent": joined.get("user-agent", ""),
+            },
+        } | context,
+        "isBase64Encoded": is_base64,
+    }  # fmt: skip
+    if cookies:
+        event["cookies"] = cookies
+    if body:
+        event["body"] = text
+    return event
+
+
+@dataclass
+class Functions:
+    """A deployment: the functions, and the URL under which they are one API. The tests use it as they use a `Server`."""
+
+    allow_egress: tuple[str, ...] = ()
+    record_cache_seconds = 30
+    environment: dict[str, str] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    front: ThreadingHTTPServer | None = None
+
+    def start(self) -> Functions:
+        deployment = self
+
+        class Front(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                event = http_event(self.command, self.path, self.headers.items(), body)
+                answer = deployment.pool_of(urlsplit(self.path).path).invoke(event)
+                if "statusCode" not in answer:
+                    # API Gateway's answer to a function that failed.
+                    answer = {"statusCode": 500, "body": '{"message":"Internal Server Error"}', "headers": {}}
+                content = (answer.get("body") or "").encode()
+                if answer.get("isBase64Encoded"):
+                    content = base64.b64decode(content)
+                self.send_response(answer["statusCode"])
+                for name, value in (answer.get("headers") or {}).items():
+                    if name.lower() not in ("content-length", "connection"):
+                        self.send_header(name, value)
+                for cookie in answer.get("cookies") or []:
+                    self.send_header("set-cookie", cookie)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_DELETE = answer
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.front = ThreadingHTTPServer(("127.0.0.1", 0), Front)
+        self.front.daemon_threads = True
+        threading.Thread(target=self.front.serve_forever, daemon=True).start()
+        self.environment = emulators() | self.environment | {
+            "AGENT_IDENTITY_PUBLIC_BASE_URL": self.url,
+            "AGENT_IDENTITY_PRINCIPAL": "access-keys",
+            "AGENT_IDENTITY_EGRESS_ALLOW": ",".join(self.allow_egress),
+        }
+        self.pools = {name: Pool(name, self.environment) for name in ("credentials", "tokens", "refresh")}
+        return self
+
+    def pool_of(self, path: str) -> Pool:
+        is_data = path in DATA_PLANE or path.startswith(CALLBACK)
+        return self.pools["tokens" if is_data else "credentials"]
+
+    def stop(self) -> None:
+        if self.front is not None:
+            self.front.shutdown()
+            self.front.server_close()
+        for pool in self.pools.values():
+            pool.stop()
+
+    @property
+    def port(self) -> int:
+        assert self.front is not None
+        return self.front.server_address[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def credentials(self) -> Credentials:
+        """A new access key in the table, with all grants."""
+        return self.create_access_key(f"test-{uuid.uuid4().hex[:12]}", ADMIN_GRANT)
+
+    def create_access_key(self, name: str, *grants: str) -> Credentials:
+        arguments = ["access-keys", "create", "--store", "dynamodb", "--name", name, "--json"]
+        for grant in grants:
+            arguments += ["--grant", grant]
+        made = json.loads(command(*arguments, binary=BOOTSTRAPS / "agent-identity", **self.environment).stdout)
+        planted.plant(made["secretAccessKey"], "secret access key")
+        return Credentials(made["accessKeyId"], made["secretAccessKey"], self.environment["AWS_REGION"])
+
+    def caller(self, credentials: Credentials | None = None, timeout_seconds: float = 70) -> Caller:
+        return Caller(self.port, credentials or self.credentials(), Signing(), timeout_seconds)
+
+    def boto3(self, service: str, credentials: Credentials | None = None) -> Any:
+        """An unmodified boto3 client that does not retry."""
+        chosen = credentials or self.credentials()
+        return boto3.session.Session(
+            aws_access_key_id=chosen.access_key_id,
+            aws_secret_access_key=chosen.secret_access_key,
+            region_name=chosen.region,
+        ).client(service, endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
+
+    def client_of(self, service: str) -> Any:
+        """A boto3 client of an emulated AWS service, to look at what is there."""
+        suffix = f"_{service.upper().replace('-', '_')}"
+        endpoint = self.environment.get(f"AWS_ENDPOINT_URL{suffix}", self.environment["AWS_ENDPOINT_URL"])
+        return boto3.session.Session(
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=self.environment["AWS_REGION"],
+        ).client(service, endpoint_url=endpoint)
+
