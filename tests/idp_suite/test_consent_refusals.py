@@ -247,6 +247,20 @@ def test_d11_a_code_whose_answer_was_lost_is_never_sent_again(start, browser, no
     assert normal_vendor.counters()["reuse_detections"] == 0
 
 
+def test_d11_a_code_to_which_the_vendor_answered_429_is_never_sent_again(start, browser, normal_vendor, fresh):
+    user = fresh("user")
+    consent = start(user)
+    consent.agree(browser, user)
+    normal_vendor.make_trouble("status", remaining=1, status=429)
+    first, second = consent.complete(userId=user), consent.complete(userId=user)
+    for answer in (refused(first), refused(second), refused(consent.poll())):
+        assert answer.error == "AccessDeniedException" and "start again" in answer.message
+    assert normal_vendor.counters()["total"] == 1
+    again = start(user)
+    again.agree(Browser(), user)
+    assert again.complete(userId=user).status == 200
+
+
 def test_the_four_refusals_can_be_told_apart(caller, start, provider, workload, app, browser, server, fresh):
     """Wrong user, already used, wrong workload; expired is compared in `test_expiry.py`."""
     user = fresh("user")

@@ -3,9 +3,11 @@
 import threading
 import time
 
+import jwt
 import pytest
 
 from harness import planted
+from harness.browser import Browser
 from harness.product import Server
 from harness.stories import (
     Consent, connected_user, custom_config, make_user_provider, stored_token, workload_token,
@@ -60,6 +62,31 @@ def test_each_refresh_uses_the_newest_refresh_token(short_lived, connected):
     counters = short_lived.counters()
     assert counters["refresh_token"] == 4
     assert counters["reuse_detections"] == 0 and counters["refused"] == 0
+
+
+def test_a_token_for_a_resource_stays_one_for_that_resource(short_lived, caller, workload, provider, app, user):
+    """RFC 8707 §2.2: a refresh that names no resource may give a token for another."""
+    resource = "https://things.example.com/api"
+    more = {"resourceOauth2ReturnUrl": app.return_url, "resources": [resource]}
+
+    def read():
+        wat = workload_token(caller, workload, user)
+        answer = Consent(caller, wat, provider, more=more).ask()
+        assert answer.status == 200 and "accessToken" in answer.json, answer
+        return planted.plant(answer.json["accessToken"], "access token")
+
+    consent = Consent(caller, workload_token(caller, workload, user), provider, more=more).begin()
+    consent.agree(Browser(), user)
+    assert consent.complete(userId=user).status == 200
+    tokens = [read()]
+    for _ in range(2):
+        time.sleep(TTL + 0.2)
+        tokens.append(read())
+    assert len(set(tokens)) == 3
+    audiences = [jwt.decode(token, options={"verify_signature": False})["aud"] for token in tokens]
+    assert audiences == [resource] * 3
+    requests = [request for request in short_lived.token_requests() if request["grantType"] == "refresh_token"]
+    assert [request["resource"] for request in requests] == [resource] * 2
 
 
 def test_a_hundred_reads_of_one_expired_token_over_two_processes_are_one_refresh(

@@ -26,6 +26,13 @@ pub struct Connection {
     pub provider: Id<Oauth2Provider>,
     /// Which account, and for which resources and audiences (see [`ConnectionTarget`]).
     pub target: String,
+    /// RFC 8707 resources that the tokens were asked for. A refresh asks for them again (§2.2): a provider that is not told
+    /// may give an access token for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// Audiences that the tokens were asked for, as the resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
     /// The provider's generation when the tokens were obtained (D3).
     pub provider_generation: u32,
     /// Scopes that were asked for in the consent.

@@ -144,6 +144,8 @@ pub enum Failure {
     CodeRefused,
     /// The code was sent, and its answer was lost (D11): it must not be sent again.
     CodeLost,
+    /// The code was sent, and the provider asked to wait (D11): whether it has used it is not known, and it is not sent again.
+    CodePutOff,
     /// The provider's registration changed in between (D3).
     ProviderChanged,
 }
@@ -154,9 +156,12 @@ impl Failure {
         match self {
             Self::AccessDenied => "the user did not consent at the provider",
             Self::ProviderError => "the provider answered the authorization request with an error",
-            Self::CodeRefused => "the provider refused the authorization code",
+            Self::CodeRefused => "the provider refused the authorization code; start again",
             Self::CodeLost => {
                 "the answer to the code exchange was lost, and a code is sent only once; start again"
+            }
+            Self::CodePutOff => {
+                "the provider asked to wait when it was given the code, and a code is sent only once; start again"
             }
             Self::ProviderChanged => "the credential provider was changed in between; start again",
         }

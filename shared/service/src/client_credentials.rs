@@ -128,7 +128,11 @@ impl Services {
         taken: Taken<ClientToken>,
     ) -> Result<Secret> {
         let key = taken.stored.key.clone();
-        let client = match self.client(provider).await {
+        let prepared = async {
+            self.ready_to_seal().await?;
+            self.client(provider).await
+        };
+        let client = match prepared.await {
             Ok(client) => client,
             // What is wrong with the configuration is said at once, each time: nothing was sent.
             Err(error) => return self.client_token_failed(taken, None, error).await,

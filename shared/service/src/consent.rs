@@ -50,6 +50,10 @@ struct SessionSecrets {
     custom_parameters: BTreeMap<String, String>,
 }
 
+/// Most bytes of the resources and audiences of a consent together: they are kept beside its tokens, and must leave room for
+/// the longest.
+const MAX_TARGETS: usize = 32 * 1024;
+
 const SESSION_LABEL: &str = "consent session";
 const CODE_LABEL: &str = "authorization code";
 
@@ -74,6 +78,13 @@ impl Services {
             .await?
             .ok_or_else(|| Error::new(ErrorKind::Unauthorized, "the workload identity was deleted"))?;
         let return_to = self.return_to(&workload.value, request.return_url)?;
+        let targets = request.resources.iter().chain(&request.audiences).map(String::len).sum::<usize>();
+        if targets > MAX_TARGETS {
+            return Err(Error::field(
+                "resources",
+                format!("have, with the audiences, more than {MAX_TARGETS} bytes together"),
+            ));
+        }
         // Fails early, and with the provider's name, when its endpoints cannot be found.
         self.server(provider).await?;
         let uri = SessionUri::from_handle(&random::handle(&*self.ports.random));

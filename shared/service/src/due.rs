@@ -161,11 +161,12 @@ impl Services {
                 let attempt = self.attempt(&provider, taken).await?;
                 Ok(match attempt {
                     Attempt::Renewed(..) => Refreshed::Renewed,
-                    Attempt::Dead(Connection { health: Health::NeedsConsent { .. }, .. }, reason) => {
-                        Refreshed::NeedsConsent(reason)
+                    Attempt::Dead(_, reason) => Refreshed::NeedsConsent(reason),
+                    Attempt::Overtaken(connection) if connection.flight.lease.is_some() => {
+                        Refreshed::InFlight
                     }
                     // A lost race: there are newer tokens.
-                    Attempt::Dead(..) => Refreshed::NotDue,
+                    Attempt::Overtaken(_) => Refreshed::NotDue,
                     Attempt::Failed(connection, error) => {
                         Refreshed::PutOff { until: connection.due(terms, self.now()), error }
                     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::{InFlight, LEASE_LIFE, LEASE_RESERVE, Lease};
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::store::{Condition, Consistency, Due, Key, StoreError, Write};
+use agent_identity_core::seal::SealError;
+use agent_identity_core::store::{Condition, Consistency, Due, Key, StoreError};
 use agent_identity_core::{Error, Result, Timestamp, encoding, random};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -124,6 +125,30 @@ impl LeaseWatch {
     }
 }
 
+/// An error that may be gone in a moment.
+pub(crate) trait MayPass: std::fmt::Display {
+    /// Whether it is of that kind.
+    fn may_pass(&self) -> bool;
+}
+
+impl MayPass for StoreError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy(_))
+    }
+}
+
+impl MayPass for SealError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy(_))
+    }
+}
+
+impl MayPass for Error {
+    fn may_pass(&self) -> bool {
+        self.kind() == ErrorKind::Throttling
+    }
+}
+
 /// The due entry of a row with this record.
 pub(crate) fn due<R: InFlight>(key: &Key, record: &R, terms: R::Terms, now: Timestamp) -> Option<Due> {
     record.due(terms, now).map(|at| Due::of(key, at))
@@ -214,21 +239,23 @@ impl Services {
         self.ports.clock.elapsed().saturating_sub(taken.since) + LEASE_RESERVE <= LEASE_LIFE
     }
 
-    /// Writes what a provider has answered. A store that is busy is asked again and again: the answer is nowhere else.
+    /// Takes a step that keeps what a provider has answered. While the store is busy the step is taken again and again: the
+    /// answer is nowhere else.
     ///
     /// # Errors
-    /// Those of the store, `Busy` only after [`INSISTENCE`].
-    pub(crate) async fn insist(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    /// Those of the step; one that may pass only after [`INSISTENCE`].
+    pub(crate) async fn insist<T, E, F>(&self, step: impl Fn() -> F) -> Result<T, E>
+    where
+        E: MayPass,
+        F: Future<Output = Result<T, E>>,
+    {
         let began = self.ports.clock.elapsed();
         loop {
-            match self.ports.store.write(writes.clone()).await {
-                Err(StoreError::Busy(why))
-                    if self.ports.clock.elapsed().saturating_sub(began) < INSISTENCE =>
+            match step().await {
+                Err(error)
+                    if error.may_pass() && self.ports.clock.elapsed().saturating_sub(began) < INSISTENCE =>
                 {
-                    tracing::warn!(
-                        why,
-                        "the store is busy while a provider's answer waits to be stored; trying again"
-                    );
+                    tracing::warn!(%error, "a provider's answer waits to be stored; trying again");
                     tokio::time::sleep(POLL * 4).await;
                 }
                 other => return other,
@@ -255,19 +282,17 @@ impl Services {
             }
             let due = due(&stored.key, &record, terms, self.now());
             let write = stored.replace(&record, record.row_ends(), due)?;
-            match self.insist(vec![write]).await {
+            match self.insist(|| self.ports.store.write(vec![write.clone()])).await {
                 Ok(()) => return Ok(record),
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            stored = record::get(&*self.ports.store, &stored.key, Consistency::Strong).await?.ok_or_else(
-                || {
-                    Error::new(
-                        ErrorKind::Conflict,
-                        "the record was deleted while its token was being fetched",
-                    )
-                },
-            )?;
+            let key = stored.key;
+            let newer: Option<Stored<R>> =
+                self.insist(|| record::get(&*self.ports.store, &key, Consistency::Strong)).await?;
+            stored = newer.ok_or_else(|| {
+                Error::new(ErrorKind::Conflict, "the record was deleted while its token was being fetched")
+            })?;
         }
     }
 }

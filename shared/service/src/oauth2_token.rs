@@ -151,37 +151,42 @@ impl Services {
         }
         .text(&*self.ports.digest);
         let key = Connection::key(bearer.workload.id, user, provider.id, &target);
-        let mut held: BTreeSet<Scope> = BTreeSet::new();
         if !request.force_authentication {
             let warm: Option<Stored<Connection>> =
                 record::get(&*self.ports.store, &key, Consistency::Eventual).await?;
             if let Some(Stored { value: connection, .. }) = &warm
                 && connection.granted.is_superset(&request.scopes)
                 && connection.decide(self.now(), provider.generation, traits(provider)) == Decision::Serve
-                && let Access::Token(token) = self.serve(connection).await?
             {
-                return Ok(Oauth2TokenAnswer::Token(token));
+                return Ok(Oauth2TokenAnswer::Token(self.serve(connection).await?));
             }
         }
         // A miss, an expiry or anything stale is confirmed by consistent reads before a refresh or a consent (D17).
         let provider =
             self.by_name::<Oauth2Provider>(request.provider.as_str(), Consistency::Strong).await?.value;
         let key = Connection::key(bearer.workload.id, user, provider.id, &target);
-        if !request.force_authentication {
-            let stored: Option<Stored<Connection>> =
-                record::get(&*self.ports.store, &key, Consistency::Strong).await?;
-            if let Some(Stored { value: connection, .. }) = stored
-                && connection.provider_generation == provider.generation
-            {
-                if connection.granted.is_superset(&request.scopes) {
-                    if let Access::Token(token) = self.connection_access(&provider, &key).await? {
+        // Step-up and a forced consent ask for what was granted too: the new connection takes the place of the old one.
+        let mut held: BTreeSet<Scope> = BTreeSet::new();
+        let stored: Option<Stored<Connection>> =
+            record::get(&*self.ports.store, &key, Consistency::Strong).await?;
+        if let Some(Stored { value: mut connection, .. }) = stored
+            && connection.provider_generation == provider.generation
+        {
+            if !request.force_authentication {
+                if connection.granted.is_superset(&request.scopes)
+                    && let Access::Token(token, found) = self.connection_access(&provider, &key).await?
+                {
+                    if found.granted.is_superset(&request.scopes) {
                         return Ok(Oauth2TokenAnswer::Token(token));
                     }
-                } else if connection.health == Health::Active {
+                    // The refresh gave less than there was (RFC 6749 §6).
+                    connection = *found;
+                }
+                if connection.health == Health::Active {
                     refused_scopes(&connection, &request.scopes)?;
                 }
-                held = connection.granted;
             }
+            held = connection.granted;
         }
         self.offer_consent(bearer, user, &provider, request, held, target).await
     }
@@ -217,17 +222,15 @@ impl Services {
                 let key = Connection::key(session.workload, user, provider.id, &session.target);
                 let connection: Option<Stored<Connection>> =
                     record::get(&*self.ports.store, &key, Consistency::Strong).await?;
-                if let Some(connection) = connection
-                    && !connection.value.granted.is_superset(scopes)
-                {
-                    refused_scopes(&connection.value, scopes)?;
-                    return Err(Error::field(
-                        "scopes",
-                        "are not all in the consent that this session gave; start again without sessionUri",
-                    ));
+                if let Some(connection) = connection {
+                    covers(&connection.value, scopes)?;
                 }
                 match self.connection_access(&provider, &key).await? {
-                    Access::Token(token) => Ok(Oauth2TokenAnswer::Token(token)),
+                    Access::Token(token, connection) => {
+                        // A refresh may have given less than there was (RFC 6749 §6).
+                        covers(&connection, scopes)?;
+                        Ok(Oauth2TokenAnswer::Token(token))
+                    }
                     Access::Consent(reason) => Err(consent_gone(reason.as_str())),
                     Access::None => Err(consent_gone("deleted")),
                 }
@@ -270,6 +273,18 @@ fn owned(session: &ConsentSession, bearer: &Bearer, user: UserKey) -> Result<()>
         return Err(Error::new(ErrorKind::AccessDenied, "the session belongs to another user"));
     }
     Ok(())
+}
+
+/// Whether the consent of a session gave these scopes.
+fn covers(connection: &Connection, wanted: &BTreeSet<Scope>) -> Result<()> {
+    if connection.granted.is_superset(wanted) {
+        return Ok(());
+    }
+    refused_scopes(connection, wanted)?;
+    Err(Error::field(
+        "scopes",
+        "are not all in the consent that this session gave; start again without sessionUri",
+    ))
 }
 
 /// D13: scopes that a completed consent asked for and did not get are refused, not asked for again.

@@ -10,6 +10,7 @@ use agent_identity_core::connection::{
 use agent_identity_core::flight::LOSER_PATIENCE;
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
+use agent_identity_core::seal::Key32;
 use agent_identity_core::store::Key;
 use agent_identity_core::{Error, Result, Secret, Timestamp};
 use agent_identity_oauth::catalogue::{self, Rotation};
@@ -22,8 +23,8 @@ use crate::token_call::{Outcome, refusal, unavailable};
 
 /// What a connection gives.
 pub(crate) enum Access {
-    /// Its access token.
-    Token(Secret),
+    /// Its access token, and the connection as it is stored now: a refresh may have changed what it was granted.
+    Token(Secret, Box<Connection>),
     /// Nothing: only a new consent helps.
     Consent(Reason),
     /// There is no connection.
@@ -36,6 +37,9 @@ pub(crate) enum Attempt {
     Renewed(Connection, Option<Secret>),
     /// The provider says that the grant is dead.
     Dead(Connection, Reason),
+    /// The provider refused, and by then somebody else had newer tokens, or the lease: the row as it was found. What they find
+    /// counts, and nobody is sent to a consent for this.
+    Overtaken(Connection),
     /// It has the tokens that it had.
     Failed(Connection, Error),
 }
@@ -84,15 +88,20 @@ impl Services {
             Some(Decision::RefreshOrServe) => Wish::Eager,
             _ => Wish::Settled,
         };
-        let connection = match self.turn(key, terms, || None, wish).await? {
-            Turn::Mine(taken) => return self.refreshed_access(self.attempt(provider, taken).await?).await,
-            Turn::Held => return Err(still_held()),
-            Turn::Settled(None) => return Ok(Access::None),
-            Turn::Settled(Some(stored)) => stored.value,
+        let connection = loop {
+            match self.turn(key, terms, || None, wish).await? {
+                Turn::Mine(taken) => match self.attempt(provider, taken).await? {
+                    Attempt::Overtaken(_) => {}
+                    attempt => return self.refreshed_access(attempt).await,
+                },
+                Turn::Held => return Err(still_held()),
+                Turn::Settled(None) => return Ok(Access::None),
+                Turn::Settled(Some(stored)) => break stored.value,
+            }
         };
         let now = self.now();
         match decide(&connection, now) {
-            Decision::Serve | Decision::RefreshOrServe => self.serve(&connection).await,
+            Decision::Serve | Decision::RefreshOrServe => self.access(connection).await,
             Decision::Consent(reason) => Ok(Access::Consent(reason)),
             Decision::Wait(at) => Err(come_back(at, now)),
             Decision::Refresh => Err(unavailable(provider, "the access token ended while it was read")),
@@ -100,21 +109,30 @@ impl Services {
     }
 
     /// Opens a connection and gives its access token.
-    pub(crate) async fn serve(&self, connection: &Connection) -> Result<Access> {
-        Ok(Access::Token(self.open_connection(connection).await?.access_token))
+    pub(crate) async fn serve(&self, connection: &Connection) -> Result<Secret> {
+        let key = self.user_vault_key(connection.user).await?;
+        Ok(self.open_connection(&key, connection)?.access_token)
+    }
+
+    async fn access(&self, connection: Connection) -> Result<Access> {
+        Ok(Access::Token(self.serve(&connection).await?, Box::new(connection)))
     }
 
     /// What a reader gets when their attempt has ended: while the access token is valid it is served.
     async fn refreshed_access(&self, attempt: Attempt) -> Result<Access> {
         let now = self.now();
         match attempt {
-            Attempt::Renewed(_, Some(access_token)) => Ok(Access::Token(access_token)),
-            Attempt::Renewed(connection, None) => self.serve(&connection).await,
-            Attempt::Dead(connection, _) if connection.tokens.valid(now) => self.serve(&connection).await,
+            Attempt::Renewed(connection, Some(access_token)) => {
+                Ok(Access::Token(access_token, Box::new(connection)))
+            }
+            Attempt::Renewed(connection, None) | Attempt::Overtaken(connection) => {
+                self.access(connection).await
+            }
+            Attempt::Dead(connection, _) if connection.tokens.valid(now) => self.access(connection).await,
             Attempt::Dead(_, reason) => Ok(Access::Consent(reason)),
             Attempt::Failed(connection, error) if connection.tokens.valid(now) => {
                 tracing::warn!(%error, "a connection could not be refreshed and its access token is served as it is");
-                self.serve(&connection).await
+                self.access(connection).await
             }
             Attempt::Failed(_, error) => Err(error),
         }
@@ -127,13 +145,14 @@ impl Services {
         taken: Taken<Connection>,
     ) -> Result<Attempt> {
         let prepared = async {
-            let material = self.open_connection(&taken.stored.value).await?;
-            let refresh_token = material
+            let key = self.user_vault_key(taken.stored.value.user).await?;
+            let refresh_token = self
+                .open_connection(&key, &taken.stored.value)?
                 .refresh_token
                 .ok_or_else(|| Error::internal("a refreshable connection has no refresh token"))?;
-            Ok::<_, Error>((self.client(provider).await?, refresh_token))
+            Ok::<_, Error>((self.client(provider).await?, key, refresh_token))
         };
-        let (client, refresh_token) = match prepared.await {
+        let (client, key, refresh_token) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
                 let pause = self.pause(taken.stored.value.flight.failures);
@@ -142,13 +161,12 @@ impl Services {
         };
         let asked_at = self.now();
         let outcome = if self.may_call(&taken) {
-            let scopes = &taken.stored.value.granted;
+            let Connection { granted: scopes, resources, audiences, .. } = &taken.stored.value;
             let grant = if catalogue::facts(provider.registration.vendor).resend_scope {
                 TokenGrant::ScopedRefreshToken { refresh_token: &refresh_token, scopes }
             } else {
                 TokenGrant::RefreshToken { refresh_token: &refresh_token }
             };
-            let (resources, audiences) = (&[], &[]);
             let request = client.request(provider, grant, resources, audiences, &BTreeMap::new());
             self.call(provider, request).await
         } else {
@@ -157,7 +175,7 @@ impl Services {
         let pause = self.pause(taken.stored.value.flight.failures);
         match outcome {
             Outcome::Tokens(tokens) => {
-                self.refreshed(provider, taken, refresh_token, *tokens, asked_at).await
+                self.refreshed(provider, taken, &key, refresh_token, *tokens, asked_at).await
             }
             Outcome::Refused(RefusalCode::InvalidGrant) => self.grant_is_dead(taken).await,
             Outcome::Refused(code) => {
@@ -179,6 +197,7 @@ impl Services {
         &self,
         provider: &Oauth2Provider,
         taken: Taken<Connection>,
+        key: &Key32,
         refresh_token: Secret,
         tokens: Tokens,
         asked_at: Timestamp,
@@ -200,7 +219,7 @@ impl Services {
             obtained_at: asked_at,
             expires_at,
             refreshable: true,
-            sealed: self.seal_connection(before, next, &material).await?,
+            sealed: self.seal_connection(key, before, next, &material)?,
         };
         let landed = self
             .land(taken, |connection, landing| {
@@ -224,28 +243,29 @@ impl Services {
         Ok(Attempt::Renewed(landed, is_ours.then_some(access_token)))
     }
 
-    /// `invalid_grant`: dead, unless the tokens moved meanwhile (a lost race, D19).
+    /// `invalid_grant`: dead, unless the tokens moved meanwhile (a lost race, D19), or somebody took the lease over, who then has
+    /// newer tokens soon, or the same answer.
     async fn grant_is_dead(&self, taken: Taken<Connection>) -> Result<Attempt> {
         let now = self.now();
         let before = taken.stored.value.clone();
         let replayed = before.flight.intent.as_ref().is_some_and(|intent| intent.sends > 1);
         let reason = if replayed { Reason::LostRotation } else { Reason::InvalidGrant };
         let generation = before.tokens.generation;
+        let dead = Health::NeedsConsent { reason, since: now };
         let connection = self
             .land(taken, |connection, landing| {
                 if connection.tokens.generation != generation || landing == Landing::Fenced {
                     return false;
                 }
-                connection.health = Health::NeedsConsent { reason, since: now };
+                connection.health = dead.clone();
                 connection.flight.arrive();
                 true
             })
             .await?;
-        if connection.tokens.generation == generation
-            && matches!(connection.health, Health::NeedsConsent { .. })
-        {
-            self.announce(&connection, reason, now);
+        if connection.tokens.generation != generation || connection.health != dead {
+            return Ok(Attempt::Overtaken(connection));
         }
+        self.announce(&connection, reason, now);
         Ok(Attempt::Dead(connection, reason))
     }
 

@@ -39,8 +39,9 @@ fn client_context(key: &Key, generation: u64) -> Context {
 }
 
 impl Services {
-    /// The user's key; made when there is none.
-    async fn user_vault_key(&self, user: UserKey) -> Result<Key32> {
+    /// The user's key; made when there is none. Who is about to call a provider asks for it before, so that what comes back
+    /// can be sealed whatever the store is doing then.
+    pub(crate) async fn user_vault_key(&self, user: UserKey) -> Result<Key32> {
         let read = async {
             let key = Key::single(Kind::UserKey, user.to_string());
             let context = Context::new("user key", [user.as_bytes().as_slice()]);
@@ -67,30 +68,37 @@ impl Services {
         self.caches.user_keys.get(user, read).await
     }
 
-    /// Seals the tokens of a connection, as they will be in generation `generation`.
-    pub(crate) async fn seal_connection(
+    /// Seals the tokens of a connection under its user's key, as they will be in generation `generation`.
+    pub(crate) fn seal_connection(
         &self,
+        key: &Key32,
         connection: &Connection,
         generation: u64,
         material: &TokenMaterial,
     ) -> Result<String> {
         let plaintext = zeroize_json(material)?;
-        let key = self.user_vault_key(connection.user).await?;
         let context = connection_context(connection, generation);
-        Ok(encoding::base64url(self.ports.sealer.seal_with(&key, &context, &plaintext)))
+        Ok(encoding::base64url(self.ports.sealer.seal_with(key, &context, &plaintext)))
     }
 
-    /// Opens the tokens of a connection.
-    pub(crate) async fn open_connection(&self, connection: &Connection) -> Result<TokenMaterial> {
-        let key = self.user_vault_key(connection.user).await?;
+    /// Opens the tokens of a connection with its user's key.
+    pub(crate) fn open_connection(&self, key: &Key32, connection: &Connection) -> Result<TokenMaterial> {
         let context = connection_context(connection, connection.tokens.generation);
         let sealed = unsealed(&connection.tokens.sealed)?;
-        let plaintext = self.ports.sealer.open_with(&key, &context, &sealed)?;
+        let plaintext = self.ports.sealer.open_with(key, &context, &sealed)?;
         serde_json::from_slice(&plaintext)
             .map_err(|_hidden| Error::internal("a connection's tokens are broken"))
     }
 
-    /// Seals a client-credentials token.
+    /// Sees to it that a client-credentials token can be sealed: its vault key is there, and in memory. Done before the provider
+    /// is called, as [`Services::user_vault_key`].
+    pub(crate) async fn ready_to_seal(&self) -> Result<()> {
+        let nothing = Context::new("nothing", []);
+        self.ports.sealer.seal(Purpose::Vault, &nothing, &[]).await.map(drop).map_err(Error::from)
+    }
+
+    /// Seals a client-credentials token, which is nowhere else: should the vault key have gone from memory meanwhile, it is
+    /// asked for again and again.
     pub(crate) async fn seal_client_token(
         &self,
         key: &Key,
@@ -99,7 +107,8 @@ impl Services {
     ) -> Result<String> {
         let plaintext = zeroize_json(material)?;
         let context = client_context(key, generation);
-        Ok(encoding::base64url(self.ports.sealer.seal(Purpose::Vault, &context, &plaintext).await?))
+        let sealed = self.insist(|| self.ports.sealer.seal(Purpose::Vault, &context, &plaintext)).await?;
+        Ok(encoding::base64url(sealed))
     }
 
     /// Opens a client-credentials token.

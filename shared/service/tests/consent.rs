@@ -454,3 +454,42 @@ async fn d24_a_provider_may_share_its_client_tokens_between_workloads() {
     }
     assert_eq!(world.provider.seen("grant_type").len(), 1);
 }
+
+#[tokio::test]
+async fn d11_a_code_that_the_provider_put_off_was_sent_and_is_not_sent_again() {
+    for reply in [Reply::Status(429), Reply::Error("temporarily_unavailable"), Reply::Error("slow_down")] {
+        let (world, wat) = World::connected(600).await;
+        let mut again = request(&wat);
+        again.force_authentication = true;
+        let session = world.consented(again).await;
+        world.provider.will(reply);
+        let (kind, text) = refused(world.complete(&session, "ada").await);
+        assert!(kind == ErrorKind::AccessDenied && text.contains("asked to wait"), "{text}");
+        assert!(text.contains("start again"), "{text}");
+        assert_eq!(refused(world.complete(&session, "ada").await), (kind, text));
+        assert_eq!(world.provider.seen("code").len(), 2, "one for each session");
+        assert_eq!(world.token(&wat).await.unwrap(), "access-first");
+    }
+}
+
+#[tokio::test]
+async fn a_forced_consent_asks_for_what_was_granted_too() {
+    let (world, wat) = World::connected(600).await;
+    let mut forced = request(&wat);
+    (forced.scopes, forced.force_authentication) = (scopes(&["write"]), true);
+    let session = world.offered(forced).await;
+    let location = world.services.begin_consent(&session, None).await.unwrap().location;
+    assert!(
+        location.expose().contains("scope=read+write") || location.expose().contains("scope=read%20write")
+    );
+}
+
+#[tokio::test]
+async fn resources_that_leave_no_room_for_tokens_are_refused_before_anybody_consents() {
+    let world = World::with_calendar().await;
+    let mut wanted = request(&world.wat(AGENT, "ada").await);
+    wanted.resources =
+        (0..20).map(|number| format!("https://api.example/{number}{}", "a".repeat(2000))).collect();
+    let (kind, text) = refused(world.services.get_oauth2_token(&world.admin, wanted).await);
+    assert!(kind == ErrorKind::Validation && text.contains("resources"), "{text}");
+}

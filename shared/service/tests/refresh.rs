@@ -5,6 +5,7 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_identity_core::Secret;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::port::Event;
 use agent_identity_service::oauth2_token::Oauth2TokenAnswer;
@@ -359,4 +360,100 @@ async fn a_store_that_is_busy_when_the_answer_comes_does_not_lose_it() {
     let answer = refreshing.await.unwrap().unwrap();
     assert!(matches!(answer, Oauth2TokenAnswer::Token(token) if token.expose() == "access-second"));
     assert_eq!(world.token(&wat).await.unwrap(), "access-second");
+}
+
+#[tokio::test]
+async fn a_refresh_asks_for_the_resources_and_audiences_that_the_connection_is_for() {
+    let world = World::with_calendar().await;
+    let wanted = |wat: &Secret| {
+        let mut wanted = request(wat);
+        wanted.resources = vec!["https://api.example/a".to_owned()];
+        wanted.audiences = vec!["https://audience.example".to_owned()];
+        wanted
+    };
+    let session = world.consented(wanted(&world.wat(world::AGENT, "ada").await)).await;
+    world.provider.will(Reply::Tokens("first", 600));
+    world.complete(&session, "ada").await.unwrap();
+    let wat = world.later(601).await;
+    world.provider.will(Reply::Tokens("second", 600));
+    let answer = get_from(&world.services, &world.admin, wanted(&wat)).await.unwrap();
+    assert!(matches!(answer, Oauth2TokenAnswer::Token(token) if token.expose() == "access-second"));
+    let requests = world.provider.requests.lock().unwrap();
+    for (grant, sent) in ["authorization_code", "refresh_token"].iter().zip(&*requests) {
+        let sent: Vec<_> =
+            ["grant_type", "resource", "audience"].map(|name| sent.get(name).cloned().unwrap()).into();
+        assert_eq!(sent, [*grant, "https://api.example/a", "https://audience.example"]);
+    }
+}
+
+#[tokio::test]
+async fn d13_a_refresh_that_gives_less_is_refused_at_once_and_names_what_is_missing() {
+    let world = World::with_calendar().await;
+    let both = |wat: &Secret| {
+        let mut both = request(wat);
+        both.scopes = world::scopes(&["read", "write"]);
+        both
+    };
+    let session = world.consented(both(&world.wat(world::AGENT, "ada").await)).await;
+    world.provider.will(Reply::Tokens("first", 60));
+    world.complete(&session, "ada").await.unwrap();
+    let wat = world.later(61).await;
+    let mut poll = both(&wat);
+    poll.session = Some(session);
+    world.provider.will(Reply::Scoped("narrow", "read"));
+    for request in [both(&wat), both(&wat), poll] {
+        let (kind, text) = refused(get_from(&world.services, &world.admin, request).await);
+        assert!(kind == ErrorKind::AccessDenied && text.contains("scopes write;"), "{text}");
+    }
+    assert_eq!(world.token(&wat).await.unwrap(), "access-narrow");
+    assert_eq!(world.provider.seen("refresh_token").len(), 1);
+}
+
+#[tokio::test]
+async fn d13_a_poll_whose_refresh_gives_less_is_refused_too() {
+    let world = World::with_calendar().await;
+    let mut both = request(&world.wat(world::AGENT, "ada").await);
+    both.scopes = world::scopes(&["read", "write"]);
+    let session = world.consented(both.clone()).await;
+    world.provider.will(Reply::Tokens("first", 60));
+    world.complete(&session, "ada").await.unwrap();
+    (both.workload_token, both.session) = (world.later(61).await, Some(session));
+    world.provider.will(Reply::Scoped("narrow", "read"));
+    let (kind, text) = refused(get_from(&world.services, &world.admin, both).await);
+    assert!(kind == ErrorKind::AccessDenied && text.contains("scopes write;"), "{text}");
+}
+
+#[tokio::test]
+async fn d7_who_was_taken_over_and_then_refused_waits_for_who_took_over_and_sends_nobody_to_a_consent() {
+    let (world, _) = World::connected(600).await;
+    let wat = world.later(601).await;
+    let (late, early) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    world.provider.will(Reply::HeldError("invalid_grant", Arc::clone(&late)));
+    let frozen = spawn_get(&world, &world.services, &wat);
+    refreshes(&world, 1).await;
+    // Somebody else watches the lease die and asks the provider too.
+    let other = world.another_process(2, &world.clock);
+    world.provider.will(Reply::Held("second", Arc::clone(&early)));
+    let clock = Arc::clone(&world.clock);
+    let time = tokio::spawn(async move { World::awake_for(&clock, 60).await });
+    let (services, admin, first) = (Arc::clone(&other), world.admin.clone(), wat.clone());
+    let taking_over = tokio::spawn(async move {
+        loop {
+            match get_from(&services, &admin, request(&first)).await {
+                Err(error) if error.kind() == ErrorKind::Throttling => {}
+                other => break other,
+            }
+        }
+    });
+    refreshes(&world, 2).await;
+    time.abort();
+    late.notify_one();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!frozen.is_finished(), "its own refusal says nothing: somebody else is asking");
+    early.notify_one();
+    for answer in [frozen, taking_over] {
+        let answer = answer.await.unwrap().unwrap();
+        assert!(matches!(answer, Oauth2TokenAnswer::Token(token) if token.expose() == "access-second"));
+    }
+    assert!(world.events.0.lock().unwrap().is_empty());
 }

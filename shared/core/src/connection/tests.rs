@@ -17,6 +17,8 @@ fn connection(lifetime: u64) -> Connection {
         user: UserKey::from_digest([2; 32]),
         provider: Id::from_bytes([3; 16]),
         target: DEFAULT_LABEL.to_owned(),
+        resources: Vec::new(),
+        audiences: Vec::new(),
         provider_generation: 1,
         asked: BTreeSet::new(),
         granted: BTreeSet::new(),
@@ -229,4 +231,14 @@ proptest! {
             prop_assert!(matches!(decision, Decision::Serve | Decision::RefreshOrServe));
         }
     }
+}
+
+#[test]
+fn a_row_from_before_connections_kept_what_they_are_for_still_reads() {
+    let mut connection = connection(3600);
+    connection.resources = vec!["https://api.example/".to_owned()];
+    let mut row = serde_json::to_value(&connection).unwrap();
+    assert_eq!(serde_json::from_value::<Connection>(row.clone()).unwrap(), connection);
+    row.as_object_mut().unwrap().retain(|name, _| name != "resources" && name != "audiences");
+    assert_eq!(serde_json::from_value::<Connection>(row).unwrap().resources, Vec::<String>::new());
 }

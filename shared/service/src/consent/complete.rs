@@ -10,6 +10,7 @@ use agent_identity_core::grant::{Action, Principal, Role};
 use agent_identity_core::name::UserId;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
+use agent_identity_core::seal::Key32;
 use agent_identity_core::store::{Condition, Consistency, StoreError};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName};
@@ -134,8 +135,10 @@ impl Services {
         if let Some(settled) = settled(&stored.value) {
             return settled;
         }
-        // Prepared before the turn, since it may take its time; a broken configuration leaves the code unsent.
+        // Prepared before the turn, since it may take its time. A broken configuration leaves the code unsent, and so does a
+        // vault in which its tokens could not be kept.
         let client = self.client(provider).await?;
+        let key = self.user_vault_key(user).await?;
         let wish = |found: Option<&ConsentSession>, _now: Timestamp| match found.map(|session| &session.stage)
         {
             Some(Stage::Returned { .. }) => Wish::Patient(LOSER_PATIENCE),
@@ -188,7 +191,7 @@ impl Services {
             Outcome::NotSent(unavailable(provider, "too little of the lease was left to call"))
         };
         match outcome {
-            Outcome::Tokens(tokens) => self.connect(provider, taken, *tokens, asked_at).await,
+            Outcome::Tokens(tokens) => self.connect(provider, taken, &key, *tokens, asked_at).await,
             Outcome::Refused(code) => {
                 tracing::warn!(provider = %provider.name, code = code.as_str(), "the provider refused an authorization code");
                 self.fail(taken, Failure::CodeRefused).await
@@ -197,8 +200,10 @@ impl Services {
                 tracing::warn!(provider = %provider.name, %reason, "the answer to a code exchange was lost");
                 self.fail(taken, Failure::CodeLost).await
             }
+            // It had the code, and may have used it: from here on it is a code that was sent (D11).
             Outcome::Throttled(_) => {
-                self.put_off(taken, unavailable(provider, "the provider asks to wait")).await
+                tracing::warn!(provider = %provider.name, "the provider asked to wait instead of taking an authorization code");
+                self.fail(taken, Failure::CodePutOff).await
             }
             Outcome::NotSent(error) => self.put_off(taken, error).await,
         }
@@ -230,6 +235,7 @@ impl Services {
         &self,
         provider: &Oauth2Provider,
         taken: Taken<ConsentSession>,
+        user_key: &Key32,
         tokens: Tokens,
         asked_at: Timestamp,
     ) -> Result<()> {
@@ -246,13 +252,15 @@ impl Services {
         ended.flight_mut().arrive();
         loop {
             let before: Option<Stored<Connection>> =
-                record::get(&*self.ports.store, &key, Consistency::Strong).await?;
+                self.insist(|| record::get(&*self.ports.store, &key, Consistency::Strong)).await?;
             let generation = before.as_ref().map_or(1, |held| held.value.tokens.generation.saturating_add(1));
             let mut connection = Connection {
                 workload: session.workload,
                 user: session.user,
                 provider: session.provider,
                 target: session.target.clone(),
+                resources: session.resources.clone(),
+                audiences: session.audiences.clone(),
                 provider_generation: provider.generation,
                 asked: session.scopes.clone(),
                 granted: granted.clone(),
@@ -270,7 +278,7 @@ impl Services {
                     ..Flight::default()
                 },
             };
-            connection.tokens.sealed = self.seal_connection(&connection, generation, &material).await?;
+            connection.tokens.sealed = self.seal_connection(user_key, &connection, generation, &material)?;
             let condition =
                 before.as_ref().map_or(Condition::Absent, |held| Condition::Version(held.version));
             let writes = vec![
@@ -283,7 +291,7 @@ impl Services {
                     due(&key, &connection, terms(provider), self.now()),
                 )?,
             ];
-            match self.insist(writes).await {
+            match self.insist(|| self.ports.store.write(writes.clone())).await {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Conflict(0)) => {
                     return Err(Error::new(
