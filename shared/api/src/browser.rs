@@ -84,17 +84,21 @@ fn failed(api: &Api, error: &Error) -> Response {
     message(api, status, "This did not work", error.message())
 }
 
+/// Gives the browser its cookie.
+fn remember(api: &Api, response: &mut Response, cookie: &Secret) {
+    if let Some(cookie) = set_cookie(api, cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+}
+
 /// 302 after a GET, as AWS answers; 303 after a POST (RFC 9700 §4.12).
-fn redirect(status: StatusCode, location: &Secret, cookie: Option<HeaderValue>) -> Response {
+fn redirect(status: StatusCode, location: &Secret) -> Response {
     let Ok(location) = HeaderValue::from_str(location.expose()) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let mut response = status.into_response();
     response.headers_mut().insert(header::LOCATION, location);
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if let Some(cookie) = cookie {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
     response
 }
 
@@ -142,7 +146,8 @@ fn session_uri(query: &[u8], name: &str) -> Result<SessionUri, Error> {
     SessionUri::parse(&text).map_err(|message| Error::field(name, message))
 }
 
-/// `GET /identities/oauth2/authorize`: shows who asks for what. Changes nothing, unless the caller has a page of its own.
+/// `GET /identities/oauth2/authorize`: shows who asks for what, and gives the browser a cookie, so that two clicks on the page are
+/// known to be one browser's. Changes nothing here, unless the caller has a page of its own.
 pub(crate) async fn open(
     State(api): State<Api>,
     method: Method,
@@ -154,11 +159,16 @@ pub(crate) async fn open(
         Ok(uri) => uri,
         Err(error) => return failed(&api, &error),
     };
-    match api.services.open_consent_page(&uri).await {
-        Ok(Arrival::Page(page)) => html(&api, StatusCode::OK, |nonce| {
-            let request_uri = uri.as_str();
-            ConsentTemplate { nonce, action: AUTHORIZE_PATH, request_uri, page: &page }.render()
-        }),
+    let sent = cookie(&api, &headers);
+    match api.services.open_consent_page(&uri, sent.as_ref()).await {
+        Ok(Arrival::Page(page)) => {
+            let mut response = html(&api, StatusCode::OK, |nonce| {
+                let request_uri = uri.as_str();
+                ConsentTemplate { nonce, action: AUTHORIZE_PATH, request_uri, page: &page }.render()
+            });
+            remember(&api, &mut response, &api.services.browser_cookie(sent.as_ref()));
+            response
+        }
         Ok(Arrival::GoOn) if method == Method::GET => depart(&api, StatusCode::FOUND, &uri, &headers).await,
         Ok(Arrival::GoOn) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
         Err(error) => failed(&api, &error),
@@ -208,7 +218,11 @@ fn from_our_page(api: &Api, headers: &HeaderMap) -> Result<(), Error> {
 
 async fn depart(api: &Api, status: StatusCode, uri: &SessionUri, headers: &HeaderMap) -> Response {
     match api.services.begin_consent(uri, cookie(api, headers).as_ref()).await {
-        Ok(Departure { location, cookie }) => redirect(status, &location, set_cookie(api, &cookie)),
+        Ok(Departure { location, cookie }) => {
+            let mut response = redirect(status, &location);
+            remember(api, &mut response, &cookie);
+            response
+        }
         Err(error) => failed(api, &error),
     }
 }
@@ -238,7 +252,7 @@ pub(crate) async fn callback(
     };
     let cookie = cookie(&api, &headers);
     match api.services.return_from_provider(answer, cookie.as_ref()).await {
-        Ok(location) => redirect(StatusCode::FOUND, &location, None),
+        Ok(location) => redirect(StatusCode::FOUND, &location),
         Err(error) => failed(&api, &error),
     }
 }

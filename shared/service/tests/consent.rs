@@ -112,7 +112,7 @@ async fn d12_opening_the_page_changes_nothing_and_one_browser_goes_on() {
     let wat = world.wat(AGENT, "ada").await;
     let session = world.offered(request(&wat)).await;
     let before = world.store.rows();
-    match world.services.open_consent_page(&session).await.unwrap() {
+    match world.services.open_consent_page(&session, None).await.unwrap() {
         Arrival::Page(page) => {
             assert_eq!((page.workload.as_str(), page.provider.as_str()), (AGENT, CALENDAR));
             assert_eq!((page.host.as_str(), page.scopes), ("provider.example", vec!["read".to_owned()]));
@@ -123,6 +123,11 @@ async fn d12_opening_the_page_changes_nothing_and_one_browser_goes_on() {
     let (cookie, state) = world.departed(&session).await;
     let elsewhere = world.services.begin_consent(&session, Some(&Secret::new("another"))).await;
     assert!(refused(elsewhere).1.contains("another browser"));
+    for other in [None, Some(&Secret::new("another"))] {
+        let page = world.services.open_consent_page(&session, other).await;
+        assert!(refused(page).1.contains("another browser"), "the page says so already");
+    }
+    assert!(world.services.open_consent_page(&session, Some(&cookie)).await.is_ok());
     let stranger = Secret::new(agent_identity_core::encoding::base64url([1; 32]));
     assert!(refused(world.returned(&state, &stranger, Some("code")).await).1.contains("another browser"));
     world.returned(&state, &cookie, Some("code")).await.unwrap();
@@ -137,6 +142,26 @@ async fn going_on_twice_in_one_browser_ends_the_first_state() {
     let (cookie, first_state) = world.departed(&session).await;
     world.services.begin_consent(&session, Some(&cookie)).await.unwrap();
     assert_eq!(refused(world.returned(&first_state, &cookie, Some("code")).await).0, ErrorKind::AccessDenied);
+}
+
+#[tokio::test]
+async fn d12_clicks_of_one_browser_at_once_all_go_on_and_those_of_another_do_not() {
+    let world = World::with_calendar().await;
+    let wat = world.wat(AGENT, "ada").await;
+    let session = world.offered(request(&wat)).await;
+    let cookie = world.services.browser_cookie(None);
+    assert_eq!(world.services.browser_cookie(Some(&cookie)), cookie);
+    let clicks = (0..8).map(|_| {
+        let (services, session, cookie) = (Arc::clone(&world.services), session.clone(), cookie.clone());
+        tokio::spawn(async move { services.begin_consent(&session, Some(&cookie)).await })
+    });
+    for click in clicks.collect::<Vec<_>>() {
+        assert_eq!(click.await.unwrap().unwrap().cookie, cookie);
+    }
+    let other = world.services.browser_cookie(None);
+    assert!(
+        refused(world.services.begin_consent(&session, Some(&other)).await).1.contains("another browser")
+    );
 }
 
 #[tokio::test]

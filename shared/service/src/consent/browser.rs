@@ -94,15 +94,34 @@ fn used_state() -> Error {
 }
 
 impl Services {
+    /// The cookie of a browser: the one that it sent, if it is one of ours, or a fresh one. It is given with the page already, so
+    /// that each click on it says who clicked; two consents in one browser share it.
+    pub fn browser_cookie(&self, sent: Option<&Secret>) -> Secret {
+        match sent {
+            Some(sent) if encoding::unbase64url(sent.expose()).is_some_and(|bytes| bytes.len() == 32) => {
+                sent.clone()
+            }
+            _ => Secret::new(random::handle(&*self.ports.random)),
+        }
+    }
+
+    /// Whether this browser may go to the provider for this session: the first that does, and it as often as it likes.
+    fn may_go_on(&self, session: &ConsentSession, cookie: Option<&Secret>) -> Result<()> {
+        match &session.stage {
+            Stage::Offered => Ok(()),
+            Stage::Bound(browser) if cookie.is_some_and(|cookie| self.is_bound(browser, cookie)) => Ok(()),
+            Stage::Bound(_) => Err(another_browser()),
+            Stage::Returned { .. } | Stage::Completed | Stage::Failed(_) => Err(used()),
+        }
+    }
+
     /// Looks at a session for a browser that opened its URL. Changes nothing.
     ///
     /// # Errors
-    /// `AccessDenied` when the session is unknown, has ended, or is past this step.
-    pub async fn open_consent_page(&self, uri: &SessionUri) -> Result<Arrival> {
+    /// `AccessDenied` when the session is unknown, has ended, is past this step or belongs to another browser.
+    pub async fn open_consent_page(&self, uri: &SessionUri, cookie: Option<&Secret>) -> Result<Arrival> {
         let session = self.session(uri).await?.value;
-        if !matches!(session.stage, Stage::Offered | Stage::Bound(_)) {
-            return Err(used());
-        }
+        self.may_go_on(&session, cookie)?;
         let (workload, provider) = self.parties(&session).await?;
         let skips = |tags: &Tags| tags.get(INTERSTITIAL).is_some_and(|value| value == "false");
         if skips(&workload.tags) || skips(&provider.tags) {
@@ -132,24 +151,23 @@ impl Services {
     /// # Errors
     /// `AccessDenied` when the session is unknown, has ended, is past this step or belongs to another browser.
     pub async fn begin_consent(&self, uri: &SessionUri, cookie: Option<&Secret>) -> Result<Departure> {
+        let cookie = self.browser_cookie(cookie);
+        loop {
+            if let Some(location) = self.bind(uri, &cookie).await? {
+                return Ok(Departure { location, cookie });
+            }
+            // Somebody was faster: another click of this browser, or another browser. The next look says which.
+        }
+    }
+
+    /// Where this browser goes, and the session bound to it; nothing when the session was changed meanwhile.
+    async fn bind(&self, uri: &SessionUri, cookie: &Secret) -> Result<Option<Secret>> {
         let stored = self.session(uri).await?;
         let session = &stored.value;
-        match &session.stage {
-            Stage::Offered => {}
-            Stage::Bound(browser) if cookie.is_some_and(|cookie| self.is_bound(browser, cookie)) => {}
-            Stage::Bound(_) => return Err(another_browser()),
-            Stage::Returned { .. } | Stage::Completed | Stage::Failed(_) => return Err(used()),
-        }
+        self.may_go_on(session, Some(cookie))?;
         let (_, provider) = self.parties(session).await?;
         let server = self.server(&provider).await?;
         let secrets = self.session_secrets(&stored).await?;
-        // Two consents in one browser share its cookie; a value that is not one of ours is replaced.
-        let cookie = match cookie {
-            Some(cookie) if encoding::unbase64url(cookie.expose()).is_some_and(|bytes| bytes.len() == 32) => {
-                cookie.clone()
-            }
-            _ => Secret::new(random::handle(&*self.ports.random)),
-        };
         let state = self.make_state(uri, &provider).await?;
         let challenge = code_challenge(&secrets.code_verifier, &*self.ports.digest);
         let location = AuthorizationRequest {
@@ -165,11 +183,11 @@ impl Services {
         }
         .url()
         .map_err(|error| crate::server::misconfigured(&provider, &error))?;
-        let browser = Browser { cookie: self.fingerprint(&cookie), state: self.fingerprint(&state) };
+        let browser = Browser { cookie: self.fingerprint(cookie), state: self.fingerprint(&state) };
         let bound = ConsentSession { stage: Stage::Bound(browser), ..session.clone() };
         match self.ports.store.write(vec![stored.replace(&bound, bound.row_ends(), None)?]).await {
-            Ok(()) => Ok(Departure { location: Secret::new(location), cookie }),
-            Err(StoreError::Conflict(_)) => Err(another_browser()),
+            Ok(()) => Ok(Some(Secret::new(location))),
+            Err(StoreError::Conflict(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
