@@ -288,8 +288,7 @@ impl HeldTokens {
 }
 
 impl Connection {
-    /// What a read at `now` does with this connection, when the provider is of generation `generation`. `forced` asks for a
-    /// refresh although the access token looks fresh.
+    /// What a read at `now` does with this connection, when the provider is of generation `generation`.
     pub fn decide(&self, now: Timestamp, generation: u32, traits: RefreshTraits) -> Decision {
         if self.provider_generation != generation {
             return Decision::Consent(Reason::ProviderChanged);

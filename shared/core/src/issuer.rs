@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Secret, Timestamp};
 
+mod text;
+
+pub use text::parse_trusted_issuers;
+
 /// The largest inbound token that is looked at, in bytes (D20).
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
@@ -152,7 +156,7 @@ pub trait TokenVerifier: Send + Sync {
     /// the token is *for us* is theirs to say: on its own this proves nothing but who issued it (D4).
     ///
     /// # Errors
-    /// [`TokenRefused`], of the first profile that the token came furthest with.
+    /// [`TokenRefused`], of the profile that the token came furthest with.
     async fn verify_claims(
         &self,
         token: &Secret,
