@@ -12,8 +12,8 @@ use crate::store::StoreArgs;
 use crate::{CommandResult, output};
 
 /// What a person needs to know of a grant.
-const GRANT_HELP: &str = "What it may do: \"ROLE[,ROLE] [workload=PATTERN] [provider=PATTERN] [operation=PATTERN]\", with the roles \
-    admin, mint-jwt, mint-userid, use, read, and * in patterns (repeatable; without one the key may do nothing)";
+pub(crate) const GRANT_HELP: &str = "What it may do: \"ROLE[,ROLE] [workload=PATTERN] [provider=PATTERN] [operation=PATTERN]\", with the roles \
+    admin, mint-jwt, mint-userid, use, read, and * in patterns (repeatable; without one it may do nothing)";
 
 /// Options of `access-keys`.
 #[derive(Debug, clap::Args)]

@@ -1,11 +1,14 @@
 //! `agent-identity`: one process on a laptop (`serve`), and the administrator's commands.
 
 mod access_keys;
+mod aws_models;
 mod compose;
 mod data_dir;
 mod env;
 mod keys;
 mod output;
+#[cfg(feature = "aws")]
+mod principals;
 mod quickstart;
 mod secrets;
 mod serve;
@@ -42,6 +45,11 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Keep signing keys for PRIVATE_KEY_JWT
     Keys(keys::KeysArgs),
+    /// Make boto3 and the AWS CLI sign as a deployment on AWS takes it, and know operations of ours
+    AwsModels(aws_models::AwsModelsArgs),
+    /// Manage who may call a deployment on AWS: IAM roles and users, each with its grants
+    #[cfg(feature = "aws")]
+    Principals(principals::PrincipalsArgs),
 }
 
 /// Why a command failed, in words for a person.
@@ -71,6 +79,9 @@ fn main() -> ExitCode {
             Command::AccessKeys(args) => access_keys::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,
+            Command::AwsModels(args) => aws_models::run(args),
+            #[cfg(feature = "aws")]
+            Command::Principals(args) => principals::run(args).await,
         };
         done.map(|()| ExitCode::SUCCESS)
     });

@@ -35,6 +35,16 @@ impl StoreArgs {
         };
         Ok(local.services)
     }
+
+    /// The use cases over a deployment's table, for what a data directory has no use for. Its KMS key may be left out where
+    /// nothing is sealed or opened.
+    ///
+    /// # Errors
+    /// When the deployment is not named.
+    #[cfg(feature = "aws")]
+    pub fn deployment(&self) -> CommandResult<Arc<Services>> {
+        self.aws.deployment()
+    }
 }
 
 #[cfg(feature = "aws")]
@@ -83,9 +93,20 @@ mod aws {
             if self.store == Kind::Sqlite {
                 return Ok(None);
             }
-            let needed = |value: &Option<String>, flag: &str| {
-                value.clone().ok_or_else(|| CommandError(format!("--store dynamodb needs {flag}")))
-            };
+            self.compose(needed(&self.kms_key_id, "--kms-key-id")?).map(Some)
+        }
+
+        /// The same, where nothing else can be meant.
+        pub fn deployment(&self) -> CommandResult<Arc<Services>> {
+            if self.store == Kind::Sqlite {
+                return Err(CommandError(
+                    "this is about a deployment on AWS, and a data directory has none of it: add --store dynamodb".to_owned(),
+                ));
+            }
+            self.compose(self.kms_key_id.clone().unwrap_or_default())
+        }
+
+        fn compose(&self, kms_key_id: String) -> CommandResult<Arc<Services>> {
             let aws = AwsSettings::from_environment(|name| match &self.endpoint_url {
                 Some(url) if name == "AWS_ENDPOINT_URL" => Some(url.clone()),
                 Some(_) if name.starts_with("AWS_ENDPOINT_URL_") => None,
@@ -93,7 +114,7 @@ mod aws {
             })?;
             let environment = Environment {
                 table: needed(&self.table, "--table")?,
-                kms_key_id: needed(&self.kms_key_id, "--kms-key-id")?,
+                kms_key_id,
                 secret_prefix: String::new(),
                 event_bus: String::new(),
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },
@@ -104,7 +125,11 @@ mod aws {
                 extra_roots: Vec::new(),
             };
             let composed = Composed::new(&environment).map_err(|error| CommandError(error.to_string()))?;
-            Ok(Some(composed.services))
+            Ok(composed.services)
         }
+    }
+
+    fn needed(value: &Option<String>, flag: &str) -> CommandResult<String> {
+        value.clone().ok_or_else(|| CommandError(format!("--store dynamodb needs {flag}")))
     }
 }
