@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, Surface, TaskTracker};
-use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer};
+use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer, parse_trusted_issuers};
 use agent_identity_egress::{AllowList, AllowRule};
-use agent_identity_service::trusted_issuer;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,7 +69,7 @@ pub struct ServeArgs {
 struct Issuers(Vec<TrustedIssuer>);
 
 fn trusted_issuers(text: &str) -> Result<Issuers, String> {
-    trusted_issuer::parse(text).map(Issuers)
+    parse_trusted_issuers(text).map(Issuers)
 }
 
 /// A server that is ready.

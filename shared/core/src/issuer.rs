@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Secret, Timestamp};
 
+mod text;
+
+pub use text::parse_trusted_issuers;
+
 /// The largest inbound token that is looked at, in bytes (D20).
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 

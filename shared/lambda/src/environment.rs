@@ -3,10 +3,9 @@
 use agent_identity_api::Gateway;
 use agent_identity_aws::AwsSettings;
 use agent_identity_core::arn::Place;
-use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_core::issuer::{IssuerPolicy, parse_trusted_issuers};
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_egress::AllowList;
-use agent_identity_service::trusted_issuer;
 
 /// What is wrong with the environment, by the variable's name.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +77,7 @@ impl Environment {
         let aws = AwsSettings::from_environment(&get).map_err(|error| EnvironmentError(error.to_string()))?;
         let issuers = match get("AGENT_IDENTITY_TRUSTED_ISSUERS") {
             Some(text) => {
-                trusted_issuer::parse(&text).map_err(|why| wrong("AGENT_IDENTITY_TRUSTED_ISSUERS", &why))?
+                parse_trusted_issuers(&text).map_err(|why| wrong("AGENT_IDENTITY_TRUSTED_ISSUERS", &why))?
             }
             None => Vec::new(),
         };

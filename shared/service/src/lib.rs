@@ -20,7 +20,6 @@ pub mod principal;
 mod refresh;
 mod server;
 mod token_call;
-pub mod trusted_issuer;
 mod vault;
 pub mod workload;
 pub mod workload_token;

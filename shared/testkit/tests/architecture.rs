@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("telemetry", &["core"]),
     ("testkit", &["core"]),
     ("lambda", &["api", "aws", "core", "egress", "jose", "service", "system", "telemetry"]),
+    ("authorizer", &["aws", "core", "egress", "inbound", "jose", "system", "telemetry"]),
     ("credentials", &["api", "lambda"]),
     ("refresh", &["lambda"]),
     ("sample", &[]),
@@ -128,7 +129,17 @@ fn a_library_that_decides_something_is_named_in_one_place() {
 fn the_command_line_is_built_without_the_aws_sdk_unless_asked() {
     let tree = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO"))
-            .args(["tree", "--package", "agent-identity", "--offline", "--locked", "--edges", "normal", "--prefix", "none"])
+            .args([
+                "tree",
+                "--package",
+                "agent-identity",
+                "--offline",
+                "--locked",
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+            ])
             .args(arguments)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .output()

@@ -1,0 +1,161 @@
+//! The answer in the form that API Gateway takes: allow with a flat context, deny, or fail with exactly `Unauthorized`.
+
+use agent_identity_inbound::{Outcome, VerifiedSession};
+use lambda_runtime::Diagnostic;
+use serde_json::{Value, json};
+
+use crate::event::{Form, Request};
+
+/// What the log says of a decision: its name, and why. Never the token or a claim.
+pub fn log_fields(outcome: &Outcome) -> (&'static str, &str) {
+    match outcome {
+        Outcome::Allowed(_) => ("allowed", ""),
+        Outcome::Unauthorized(code) => ("unauthorized", code),
+        Outcome::Forbidden(code) => ("forbidden", code),
+        Outcome::Unavailable(reason) => ("unavailable", reason),
+    }
+}
+
+/// The answer to a decision; no request is an event that could not be read.
+///
+/// # Errors
+/// `Unauthorized`, which API Gateway turns into 401, and `Unavailable`, which it turns into 500: not the caller's fault, and
+/// not to be cached.
+pub fn answer(request: Option<&Request>, outcome: Outcome) -> Result<Value, Diagnostic> {
+    let form = request.map(|request| &request.form);
+    match (form, outcome) {
+        (_, Outcome::Unavailable(_)) => Err(failure("Unavailable")),
+        (Some(Form::Simple), Outcome::Allowed(session)) => {
+            Ok(json!({ "isAuthorized": true, "context": context(&session) }))
+        }
+        // An HTTP API answers 403; a request without a token does not come here and is 401.
+        (Some(Form::Simple), Outcome::Unauthorized(_) | Outcome::Forbidden(_)) => {
+            Ok(json!({ "isAuthorized": false }))
+        }
+        (Some(Form::Policy { resource }), Outcome::Allowed(session)) => {
+            let principal = session.user_key.to_string();
+            Ok(policy(&principal, "Allow", resource, context(&session)))
+        }
+        (Some(Form::Policy { .. }), Outcome::Unauthorized(_)) => Err(failure("Unauthorized")),
+        (Some(Form::Policy { resource }), Outcome::Forbidden(_)) => {
+            Ok(policy("-", "Deny", resource, json!({})))
+        }
+        (None, _) => Err(failure("Unauthorized")),
+    }
+}
+
+fn failure(message: &str) -> Diagnostic {
+    // API Gateway looks at the message, which must be exactly this.
+    Diagnostic { error_type: message.to_owned(), error_message: message.to_owned() }
+}
+
+fn policy(principal: &str, effect: &str, resource: &str, context: Value) -> Value {
+    json!({
+        "principalId": principal,
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [{ "Action": "execute-api:Invoke", "Effect": effect, "Resource": resource }],
+        },
+        "context": context,
+    })
+}
+
+/// What the API behind it gets: flat, as API Gateway takes it.
+fn context(session: &VerifiedSession) -> Value {
+    let mut context = json!({
+        "agentId": session.agent.as_str(),
+        "userId": session.user_key.to_string(),
+        "issuer": session.issuer,
+        "subject": session.subject,
+        "scopes": session.scopes.join(" "),
+        "expiresAt": session.expires_at.as_seconds(),
+    });
+    if let (Some(client), Some(members)) = (&session.client_id, context.as_object_mut()) {
+        members.insert("clientId".to_owned(), json!(client));
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_identity_core::name::AuthorizerName;
+    use agent_identity_core::user::UserKey;
+    use agent_identity_core::{Timestamp, WorkloadName};
+
+    use super::*;
+
+    fn session() -> VerifiedSession {
+        VerifiedSession {
+            agent: WorkloadName::parse("support").unwrap(),
+            authorizer: AuthorizerName::parse("main").unwrap(),
+            user_key: UserKey::from_digest([7; 32]),
+            issuer: "https://idp.example".to_owned(),
+            subject: "ada".to_owned(),
+            scopes: vec!["a".to_owned(), "b".to_owned()],
+            client_id: Some("app".to_owned()),
+            expires_at: Timestamp::from_seconds(1_000),
+        }
+    }
+
+    fn request(form: Form) -> Request {
+        Request { form, token: String::new(), agent: "support".to_owned() }
+    }
+
+    fn simple() -> Request {
+        request(Form::Simple)
+    }
+
+    fn with_policy() -> Request {
+        request(Form::Policy { resource: "arn:x/prod/*".to_owned() })
+    }
+
+    fn answered(request: &Request, outcome: Outcome) -> Result<Value, String> {
+        answer(Some(request), outcome).map_err(|failure| failure.error_message)
+    }
+
+    #[test]
+    fn the_context_is_flat_and_says_who_for_whom_and_until_when() {
+        let allowed = answered(&simple(), Outcome::Allowed(session())).unwrap();
+        assert_eq!(
+            allowed,
+            json!({
+                "isAuthorized": true,
+                "context": {
+                    "agentId": "support", "userId": "07".repeat(32), "issuer": "https://idp.example",
+                    "subject": "ada", "scopes": "a b", "expiresAt": 1000, "clientId": "app",
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn a_rest_api_answers_401_only_to_exactly_this_failure() {
+        assert_eq!(
+            answered(&with_policy(), Outcome::Unauthorized("expired")),
+            Err("Unauthorized".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_forbidden_is_denied_and_says_nothing_more() {
+        let denied = answered(&with_policy(), Outcome::Forbidden("scope")).unwrap();
+        assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
+        assert_eq!(denied["context"], json!({}));
+        assert_eq!(answered(&simple(), Outcome::Forbidden("scope")), Ok(json!({"isAuthorized": false})));
+    }
+
+    #[test]
+    fn what_cannot_be_decided_now_is_no_decision() {
+        for request in [simple(), with_policy()] {
+            let outcome = Outcome::Unavailable("the store is busy".to_owned());
+            assert_eq!(answered(&request, outcome), Err("Unavailable".to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_allowing_policy_names_its_resource_and_no_other() {
+        let allowed = answered(&with_policy(), Outcome::Allowed(session())).unwrap();
+        let statement = &allowed["policyDocument"]["Statement"][0];
+        assert_eq!((&statement["Effect"], &statement["Resource"]), (&json!("Allow"), &json!("arn:x/prod/*")));
+    }
+}

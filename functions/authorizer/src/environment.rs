@@ -1,0 +1,56 @@
+//! What the function is told, and the use case composed from it. Nothing is opened here.
+
+use std::sync::Arc;
+
+use agent_identity_aws::{AwsConnection, AwsSettings, DynamoStore};
+use agent_identity_core::Clock;
+use agent_identity_core::issuer::parse_trusted_issuers;
+use agent_identity_egress::{AllowList, GuardedClient};
+use agent_identity_inbound::AuthorizeRequest;
+use agent_identity_jose::JwtVerifier;
+use agent_identity_system::{Sha256, SystemClock, SystemRandom};
+use lambda_runtime::Error;
+
+/// The use case, and the agent that this authorizer is for, if it is for one alone.
+pub struct Authorizer {
+    pub authorize: AuthorizeRequest,
+    /// `AGENT_IDENTITY_AGENT`.
+    pub agent: Option<String>,
+}
+
+impl Authorizer {
+    /// From `AGENT_IDENTITY_TABLE`, `_AGENT`, `_TRUSTED_ISSUERS`, `_EGRESS_ALLOW`, `_EXTRA_CA_FILE`, and what the AWS SDKs read.
+    ///
+    /// # Errors
+    /// When a variable is missing or is not what it must be.
+    pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let set = |name: &str| get(name).filter(|value| !value.is_empty());
+        let connection = AwsConnection::new(AwsSettings::from_environment(&set)?)?;
+        let table = set("AGENT_IDENTITY_TABLE").ok_or("AGENT_IDENTITY_TABLE is not set")?;
+        let issuers = match set("AGENT_IDENTITY_TRUSTED_ISSUERS") {
+            Some(text) => parse_trusted_issuers(&text)
+                .map_err(|why| format!("AGENT_IDENTITY_TRUSTED_ISSUERS: {why}"))?,
+            None => Vec::new(),
+        };
+        let egress = match set("AGENT_IDENTITY_EGRESS_ALLOW") {
+            Some(text) => {
+                AllowList::parse(&text).map_err(|why| format!("AGENT_IDENTITY_EGRESS_ALLOW: {why}"))?
+            }
+            None => AllowList::default(),
+        };
+        let extra_roots = match set("AGENT_IDENTITY_EXTRA_CA_FILE") {
+            Some(path) => {
+                std::fs::read(&path).map_err(|why| format!("AGENT_IDENTITY_EXTRA_CA_FILE: {path}: {why}"))?
+            }
+            None => Vec::new(),
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = DynamoStore::new(connection, table, Arc::clone(&clock), Arc::new(SystemRandom));
+        let http = Arc::new(GuardedClient::new(egress, extra_roots));
+        let verifier = Arc::new(JwtVerifier::new(http, Arc::clone(&clock)));
+        Ok(Self {
+            authorize: AuthorizeRequest::new(Arc::new(store), verifier, Arc::new(Sha256), clock, issuers),
+            agent: set("AGENT_IDENTITY_AGENT"),
+        })
+    }
+}
