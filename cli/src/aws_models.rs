@@ -78,7 +78,9 @@ impl Target {
             Some(path) => Ok(std::path::absolute(path)?),
             None => Ok(etcetera::choose_base_strategy()
                 .map_err(|error| {
-                    CommandError(format!("there is no home directory ({error}); name a directory with --dir DIR"))
+                    CommandError(format!(
+                        "there is no home directory ({error}); name a directory with --dir DIR"
+                    ))
                 })?
                 .data_dir()
                 .join("agent-identity-aws-models")),
