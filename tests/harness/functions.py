@@ -173,6 +173,34 @@ def http_event(method: str, target: str, headers: list[tuple[str, str]], body: b
     return event
 
 
+def own_table_and_queue(environment: dict[str, str]) -> dict[str, str]:
+    """A table and a queue of this deployment alone, made like those that the emulators have from the template."""
+    of_this_run = uuid.uuid4().hex[:12]
+    dynamodb, sqs = aws_client(environment, "dynamodb"), aws_client(environment, "sqs")
+    shape = dynamodb.describe_table(TableName=environment["AGENT_IDENTITY_TABLE"])["Table"]
+    indexes = [
+        {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
+        for index in shape["GlobalSecondaryIndexes"]
+    ]
+    table = f"functions-{of_this_run}"
+    dynamodb.create_table(
+        TableName=table, BillingMode="PAY_PER_REQUEST", KeySchema=shape["KeySchema"],
+        AttributeDefinitions=shape["AttributeDefinitions"], GlobalSecondaryIndexes=indexes,
+    )  # fmt: skip
+    queue = sqs.create_queue(QueueName=f"functions-{of_this_run}")["QueueUrl"]
+    return environment | {"AGENT_IDENTITY_TABLE": table, "AGENT_IDENTITY_QUEUE_URL": queue}
+
+
+def aws_client(environment: dict[str, str], service: str) -> Any:
+    """A boto3 client of an emulated AWS service."""
+    endpoint = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}", environment["AWS_ENDPOINT_URL"])
+    return boto3.session.Session(
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_REGION"],
+    ).client(service, endpoint_url=endpoint)
+
+
 @dataclass
 class Functions:
     """A deployment: the functions, and the URL under which they are one API. The tests use it as they use a `Server`."""
@@ -182,6 +210,8 @@ class Functions:
     environment: dict[str, str] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     front: ThreadingHTTPServer | None = None
+    # Whose access keys IAM knows, by the key's id; API Gateway says in each event whose it verified.
+    iam_callers: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> Functions:
         deployment = self
@@ -191,7 +221,8 @@ class Functions:
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                event = http_event(self.command, self.path, self.headers.items(), body)
+                context = deployment.iam_context(self.headers.get("authorization", ""))
+                event = http_event(self.command, self.path, self.headers.items(), body, **context)
                 answer = deployment.pool_of(urlsplit(self.path).path).invoke(event)
                 if "statusCode" not in answer:
                     # API Gateway's answer to a function that failed.
@@ -217,11 +248,11 @@ class Functions:
         self.front = ThreadingHTTPServer(("127.0.0.1", 0), Front)
         self.front.daemon_threads = True
         threading.Thread(target=self.front.serve_forever, daemon=True).start()
-        self.environment = emulators() | self.environment | {
+        self.environment = own_table_and_queue(emulators()) | {
             "AGENT_IDENTITY_PUBLIC_BASE_URL": self.url,
             "AGENT_IDENTITY_PRINCIPAL": "access-keys",
             "AGENT_IDENTITY_EGRESS_ALLOW": ",".join(self.allow_egress),
-        }
+        } | self.environment
         self.pools = {name: Pool(name, self.environment) for name in ("credentials", "tokens", "refresh")}
         return self
 
@@ -257,6 +288,24 @@ class Functions:
         planted.plant(made["secretAccessKey"], "secret access key")
         return Credentials(made["accessKeyId"], made["secretAccessKey"], self.environment["AWS_REGION"])
 
+    def iam_credentials(self, user_arn: str) -> Credentials:
+        """An access key of this IAM principal. The front takes its word for whose it is, and does not verify signatures."""
+        key_id = f"ASIA{uuid.uuid4().hex[:16].upper()}"
+        self.iam_callers[key_id] = user_arn
+        return Credentials(key_id, planted.new_secret("secret access key"), self.environment["AWS_REGION"])
+
+    def iam_context(self, authorization: str) -> dict[str, Any]:
+        """What API Gateway adds to an event when IAM has authorized its caller."""
+        key_id = authorization.partition("Credential=")[2].partition("/")[0]
+        if key_id not in self.iam_callers:
+            return {}
+        account = self.environment["AGENT_IDENTITY_ACCOUNT_ID"]
+        iam = {
+            "accessKey": key_id, "accountId": account, "callerId": f"AROAEXAMPLE:{key_id}", "cognitoIdentity": None,
+            "principalOrgId": None, "userArn": self.iam_callers[key_id], "userId": f"AROAEXAMPLE:{key_id}",
+        }  # fmt: skip
+        return {"authorizer": {"iam": iam}}
+
     def caller(self, credentials: Credentials | None = None, timeout_seconds: float = 70) -> Caller:
         return Caller(self.port, credentials or self.credentials(), Signing(), timeout_seconds)
 
@@ -271,11 +320,4 @@ class Functions:
 
     def client_of(self, service: str) -> Any:
         """A boto3 client of an emulated AWS service, to look at what is there."""
-        suffix = f"_{service.upper().replace('-', '_')}"
-        endpoint = self.environment.get(f"AWS_ENDPOINT_URL{suffix}", self.environment["AWS_ENDPOINT_URL"])
-        return boto3.session.Session(
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.environment["AWS_REGION"],
-        ).client(service, endpoint_url=endpoint)
-
+        return aws_client(self.environment, service)

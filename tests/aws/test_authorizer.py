@@ -1,0 +1,169 @@
+"""The authorizer function under the Lambda runtime emulator, with tokens of a real OpenID provider."""
+
+import json
+
+import pytest
+
+from harness.functions import Instance, http_event
+from harness.places import REPOSITORY
+from harness.stories import FRONT_END_AUDIENCE, sign_in
+
+METHOD_ARN = "arn:aws:execute-api:us-east-1:123456789012:testapi/prod/GET/orders/1"
+STAGE_ARN = "arn:aws:execute-api:us-east-1:123456789012:testapi/prod/*"
+
+
+@pytest.fixture(scope="module")
+def caller(functions):
+    made = functions.caller()
+    yield made
+    made.close()
+
+
+def put_authorizer(caller, agent, vendor, **rules):
+    configuration = {"discoveryUrl": vendor.discovery_url} | (rules or {"allowedAudience": [FRONT_END_AUDIENCE]})
+    caller.ok(
+        "PutAuthorizer",
+        agentId=agent, name="main", authorizerConfiguration={"customJWTAuthorizer": configuration},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def agent(caller, vendor, fresh):
+    name = fresh("agent")
+    caller.ok("CreateWorkloadIdentity", name=name)
+    put_authorizer(caller, name, vendor)
+    return name
+
+
+@pytest.fixture(scope="module")
+def environment(functions):
+    wanted = ("AWS_", "AGENT_IDENTITY_TABLE", "AGENT_IDENTITY_EGRESS_ALLOW")
+    return {name: value for name, value in functions.environment.items() if name.startswith(wanted)}
+
+
+@pytest.fixture(scope="module")
+def of_one_agent(environment, agent):
+    """An authorizer whose configuration names its agent."""
+    instance = Instance("authorizer", environment | {"AGENT_IDENTITY_AGENT": agent})
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture(scope="module")
+def of_any_agent(environment):
+    instance = Instance("authorizer", environment)
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture(scope="module")
+def token(vendor):
+    return sign_in(vendor, "ada")["access_token"]
+
+
+def token_event(token):
+    return {"type": "TOKEN", "methodArn": METHOD_ARN, "authorizationToken": f"Bearer {token}"}
+
+
+def http_2(token, agent, sources=None):
+    headers = [("authorization", f"Bearer {token}"), ("x-agent-id", agent), ("host", "api.example")]
+    event = http_event("GET", "/sample", headers, b"")
+    return event | {
+        "type": "REQUEST", "routeArn": METHOD_ARN,
+        "identitySource": [f"Bearer {token}", agent] if sources is None else sources,
+    }  # fmt: skip
+
+
+def test_a_rest_api_gets_a_policy_for_its_stage_and_the_session(of_one_agent, token, agent, vendor):
+    answer = of_one_agent.invoke(token_event(token))
+    statement = answer["policyDocument"]["Statement"][0]
+    assert (statement["Effect"], statement["Resource"]) == ("Allow", STAGE_ARN)
+    context = answer["context"]
+    assert (context["agentId"], context["subject"], context["issuer"]) == (agent, "ada", vendor.issuer)
+    assert context["userId"] == answer["principalId"]
+    assert all(isinstance(value, str | int | bool) for value in context.values()), "API Gateway takes flat values only"
+    assert token not in json.dumps(answer)
+
+
+def test_an_http_api_gets_a_simple_answer_with_the_same_session(of_any_agent, of_one_agent, token, agent):
+    answer = of_any_agent.invoke(http_2(token, agent))
+    assert answer["isAuthorized"] is True
+    assert answer["context"] == of_one_agent.invoke(token_event(token))["context"]
+
+
+def test_the_user_of_the_session_is_the_user_of_a_workload_access_token(functions, caller, token, agent, vendor):
+    """D10: what the authorizer calls the user is how the vault knows them."""
+    caller.ok("GetWorkloadAccessTokenForJWT", workloadName=agent, userToken=token)
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda token: token[:-4] + ("AAAA" if not token.endswith("AAAA") else "BBBB"),
+    lambda token: token.rsplit(".", 1)[0] + ".",
+    lambda token: "not.a.token",
+    lambda token: "",
+    lambda token: token + "x" * 20_000,
+])  # fmt: skip
+def test_what_is_no_genuine_token_is_401_at_a_rest_api(of_one_agent, token, spoil):
+    answer = of_one_agent.invoke(token_event(spoil(token)))
+    assert answer["errorMessage"] == "Unauthorized", "API Gateway answers 401 to exactly this"
+
+
+def test_a_header_that_is_no_bearer_token_is_401(of_one_agent, token):
+    for header in (token, f"Basic {token}", f"Bearer {token}, Bearer {token}", None):
+        answer = of_one_agent.invoke({"type": "TOKEN", "methodArn": METHOD_ARN, "authorizationToken": header})
+        assert answer["errorMessage"] == "Unauthorized", header
+
+
+def test_an_expired_token_is_401(of_one_agent, vendor):
+    expired = vendor.make_jwt("ada", exp=1_700_000_000)
+    assert of_one_agent.invoke(token_event(expired))["errorMessage"] == "Unauthorized"
+
+
+def test_a_token_for_another_audience_is_403(of_one_agent, of_any_agent, vendor, agent):
+    other = vendor.make_jwt("ada", aud="https://somebody.else.example")
+    denied = of_one_agent.invoke(token_event(other))
+    assert denied["policyDocument"]["Statement"][0]["Effect"] == "Deny"
+    assert denied["context"] == {}
+    assert of_any_agent.invoke(http_2(other, agent)) == {"isAuthorized": False}
+
+
+def test_all_scopes_are_asked_for(environment, caller, vendor, fresh):
+    name = fresh("agent")
+    caller.ok("CreateWorkloadIdentity", name=name)
+    put_authorizer(caller, name, vendor, allowedScopes=["things.read", "things.write"])
+    instance = Instance("authorizer", environment | {"AGENT_IDENTITY_AGENT": name})
+    try:
+        one = vendor.make_jwt("ada", scope="openid things.read")
+        both = vendor.make_jwt("ada", scope="things.write things.read")
+        effects = [
+            instance.invoke(token_event(token))["policyDocument"]["Statement"][0]["Effect"] for token in (one, both)
+        ]
+        assert effects == ["Deny", "Allow"]
+    finally:
+        instance.stop()
+
+
+def test_d14_the_caller_chooses_the_agent_only_by_an_identity_source(of_any_agent, token, agent):
+    assert of_any_agent.invoke(http_2(token, agent, sources=[f"Bearer {token}"])) == {
+        "errorType": "Unauthorized", "errorMessage": "Unauthorized",
+    }  # fmt: skip
+
+
+def test_d14_a_token_event_without_a_configured_agent_is_refused(of_any_agent, token):
+    assert of_any_agent.invoke(token_event(token))["errorMessage"] == "Unauthorized"
+
+
+def test_an_agent_without_authorizers_lets_nobody_in(of_any_agent, token, fresh):
+    assert of_any_agent.invoke(http_2(token, fresh("nobody"))) == {"isAuthorized": False}
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "infra" / "events").glob("authorizer-*.json")), ids=lambda f: f.stem)
+def test_every_golden_event_gets_an_answer(of_any_agent, file):
+    answer = of_any_agent.invoke(json.loads(file.read_text()))
+    assert answer.get("isAuthorized") is False or answer.get("errorMessage") == "Unauthorized", answer
+
+
+@pytest.mark.parametrize("event", [None, [], "text", 7, {}, {"type": "TOKEN"}, {"Records": []}], ids=str)
+def test_nonsense_is_answered_and_the_function_lives_on(of_one_agent, token, event):
+    assert of_one_agent.invoke(event)["errorMessage"]
+    assert of_one_agent.invoke(token_event(token))["policyDocument"]

@@ -1,0 +1,124 @@
+"""The scheduled refresh on the functions: a tick finds what is due, the queue carries it, a message refreshes it."""
+
+import json
+import time
+
+import pytest
+
+from harness.browser import Browser
+from harness.places import REPOSITORY
+from harness.stories import Consent, make_user_provider, make_workload, stored_token, workload_token
+
+TICK = json.loads((REPOSITORY / "infra" / "events" / "refresh-schedule.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def caller(functions):
+    made = functions.caller()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def connection(caller, vendor, app, fresh):
+    """A user who has agreed, with a token of a few seconds."""
+    vendor.reset()
+    vendor.set_access_token_ttl(6)
+    agent, user = make_workload(caller, fresh("agent"), app.return_url), fresh("user")
+    provider = make_user_provider(caller, vendor, fresh("people"))
+    wat = workload_token(caller, agent, user)
+    consent = Consent(caller, wat, provider, more={"resourceOauth2ReturnUrl": app.return_url}).begin()
+    consent.agree(Browser(), user)
+    assert consent.complete(userId=user).status == 200
+    yield wat, provider, consent.token(), user
+    vendor.reset()
+
+
+def tick(functions):
+    answer = functions.pools["refresh"].invoke(TICK)
+    assert "errorMessage" not in answer, answer
+    return answer["due"]
+
+
+def receive(functions):
+    """The messages that wait, as SQS hands them to Lambda."""
+    sqs, url = functions.client_of("sqs"), functions.environment["AGENT_IDENTITY_QUEUE_URL"]
+    found = []
+    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += batch
+        for message in batch:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return [{"messageId": message["MessageId"], "body": message["Body"]} for message in found]
+
+
+def deliver(functions, records):
+    return functions.pools["refresh"].invoke({"Records": records})["batchItemFailures"]
+
+
+def until_due(functions):
+    deadline = time.monotonic() + 10
+    while True:
+        tick(functions)
+        if records := receive(functions):
+            return records
+        assert time.monotonic() < deadline, "the connection was never due"
+        time.sleep(0.5)
+
+
+def test_a_connection_is_refreshed_without_a_reader(functions, caller, vendor, connection):
+    wat, provider, first, _ = connection
+    records = until_due(functions)
+    vendor.set_access_token_ttl(3600)
+    assert deliver(functions, records) == []
+    assert vendor.count("refresh_token") == 1
+    second = stored_token(caller, wat, provider).json["accessToken"]
+    assert second != first
+    assert vendor.call_api(second)[0] == 200
+    assert vendor.count("refresh_token") == 1, "the reader found it refreshed"
+
+
+def test_the_same_message_twice_refreshes_once(functions, vendor, connection):
+    records = until_due(functions)
+    vendor.set_access_token_ttl(3600)
+    assert deliver(functions, records) == []
+    assert deliver(functions, records) == []
+    assert vendor.count("refresh_token") == 1
+
+
+def test_two_ticks_at_once_refresh_once(functions, vendor, connection):
+    records = until_due(functions)
+    vendor.set_access_token_ttl(3600)
+    assert deliver(functions, records + records) == []
+    assert vendor.count("refresh_token") == 1
+
+
+def test_a_message_that_is_none_fails_alone(functions, vendor, connection):
+    records = until_due(functions)
+    vendor.set_access_token_ttl(3600)
+    bad = [{"messageId": "bad-1", "body": "nonsense"}, {"messageId": "bad-2", "body": '{"version":2,"key":{}}'}]
+    failures = deliver(functions, bad[:1] + records + bad[1:])
+    assert sorted(failure["itemIdentifier"] for failure in failures) == ["bad-1", "bad-2"]
+    assert vendor.count("refresh_token") == 1
+
+
+def test_a_grant_that_is_dead_is_announced_and_not_due_again(functions, caller, vendor, connection, fresh):
+    wat, provider, _, user = connection
+    events, sqs = functions.client_of("events"), functions.client_of("sqs")
+    queue = sqs.create_queue(QueueName=fresh("events"))["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    rule, bus = fresh("rule"), functions.environment["AGENT_IDENTITY_EVENT_BUS"]
+    events.put_rule(Name=rule, EventBusName=bus, EventPattern='{"source":["agent-identity"]}')
+    events.put_targets(Rule=rule, EventBusName=bus, Targets=[{"Id": "q", "Arn": arn}])
+
+    records = until_due(functions)
+    assert vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"] == 1
+    assert deliver(functions, records) == []
+    announced = json.loads(sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"][0]["Body"])
+    assert announced["detail-type"] == "Connection Needs Consent"
+    assert announced["detail"]["reason"] == "invalid_grant"
+    assert tick(functions) == 0
+    deadline = time.monotonic() + 10
+    while "accessToken" in (answer := stored_token(caller, wat, provider)).json:
+        assert time.monotonic() < deadline, "the old token is served to its end, and not beyond"
+        time.sleep(0.5)
+    assert "authorizationUrl" in answer.json, "then the user is asked again"
