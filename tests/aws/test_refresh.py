@@ -7,7 +7,7 @@ import pytest
 
 from harness.browser import Browser
 from harness.places import REPOSITORY
-from harness.stories import Consent, make_user_provider, make_workload, stored_token, workload_token
+from harness.stories import Consent, make_user_provider, make_workload, workload_token
 
 TICK = json.loads((REPOSITORY / "infra" / "events" / "refresh-schedule.json").read_text())
 
@@ -30,7 +30,7 @@ def connection(caller, vendor, app, fresh):
     consent = Consent(caller, wat, provider, more={"resourceOauth2ReturnUrl": app.return_url}).begin()
     consent.agree(Browser(), user)
     assert consent.complete(userId=user).status == 200
-    yield wat, provider, consent.token(), user
+    yield consent, consent.token(), user
     vendor.reset()
 
 
@@ -65,13 +65,13 @@ def until_due(functions):
         time.sleep(0.5)
 
 
-def test_a_connection_is_refreshed_without_a_reader(functions, caller, vendor, connection):
-    wat, provider, first, _ = connection
+def test_a_connection_is_refreshed_without_a_reader(functions, vendor, connection):
+    consent, first, _ = connection
     records = until_due(functions)
     vendor.set_access_token_ttl(3600)
     assert deliver(functions, records) == []
     assert vendor.count("refresh_token") == 1
-    second = stored_token(caller, wat, provider).json["accessToken"]
+    second = consent.ask().json["accessToken"]
     assert second != first
     assert vendor.call_api(second)[0] == 200
     assert vendor.count("refresh_token") == 1, "the reader found it refreshed"
@@ -101,8 +101,8 @@ def test_a_message_that_is_none_fails_alone(functions, vendor, connection):
     assert vendor.count("refresh_token") == 1
 
 
-def test_a_grant_that_is_dead_is_announced_and_not_due_again(functions, caller, vendor, connection, fresh):
-    wat, provider, _, user = connection
+def test_a_grant_that_is_dead_is_announced_and_not_due_again(functions, vendor, connection, fresh):
+    consent, _, user = connection
     events, sqs = functions.client_of("events"), functions.client_of("sqs")
     queue = sqs.create_queue(QueueName=fresh("events"))["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -118,7 +118,7 @@ def test_a_grant_that_is_dead_is_announced_and_not_due_again(functions, caller, 
     assert announced["detail"]["reason"] == "invalid_grant"
     assert tick(functions) == 0
     deadline = time.monotonic() + 10
-    while "accessToken" in (answer := stored_token(caller, wat, provider)).json:
+    while "accessToken" in (answer := consent.ask()).json:
         assert time.monotonic() < deadline, "the old token is served to its end, and not beyond"
         time.sleep(0.5)
     assert "authorizationUrl" in answer.json, "then the user is asked again"
