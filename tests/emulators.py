@@ -6,7 +6,7 @@
 
 `up` starts both and makes in them what `infra/template.yaml` declares: table, key, queues, bus. It prints the environment of the
 functions, and leaves the two running; a second `up` prints the same. `down` ends those two, and no others. Several can run beside
-each other under different names.
+each other under different names: `--name`, or AGENT_IDENTITY_EMULATORS in the environment.
 
 `--containers` prints that environment as a file for `sam local --env-vars`. In it are addresses that a container reaches: the
 two are forwarded to from ADDRESS, by default that of Docker's bridge on this machine.
@@ -416,7 +416,11 @@ def arguments() -> argparse.Namespace:
     )
     down = commands.add_parser("down", help="end them")
     for command in (up, down):
-        command.add_argument("--name", default="default", help="which pair of servers, when there are several")
+        command.add_argument(
+            "--name",
+            default=os.environ.get("AGENT_IDENTITY_EMULATORS", "default"),
+            help="which of several; AGENT_IDENTITY_EMULATORS says so too",
+        )
     commands.add_parser("serve-moto").add_argument("port_file")
     forward = commands.add_parser("serve-forward")
     forward.add_argument("address")

@@ -4,6 +4,7 @@ browser makes (`form-action` of the page's content security policy holds for red
 from __future__ import annotations
 
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -67,11 +68,16 @@ class ContentPolicyBroken(AssertionError):
 
 
 class Browser:
-    def __init__(self) -> None:
+    """`trust` is for servers whose certificates are of a test's own authority."""
+
+    def __init__(self, trust: ssl.SSLContext | None = None) -> None:
         self.jar = CookieJar()
         self.visited: list[str] = []
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.jar), _NoRedirect()
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=trust),
+            urllib.request.HTTPCookieProcessor(self.jar),
+            _NoRedirect(),
         )
 
     def _fetch(self, url: str, method: str, body: bytes | None, headers: dict[str, str]) -> Page:

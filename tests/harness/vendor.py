@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 import subprocess
 import tempfile
 import time
@@ -21,9 +22,20 @@ KEY_ID = "provider-key-1"
 
 
 class Vendor:
-    """One `oidc-provider` process. Its signing key is ours, so that any JWT of this issuer can be made."""
+    """One `oidc-provider` process. Its signing key is ours, so that any JWT of this issuer can be made.
 
-    def __init__(self, clients: list[dict[str, Any]] | None = None, access_token_ttl: int = 3600):
+    With `tls`, which is (certificate and key in PEM, the authority to trust), it answers by https on `host`.
+    """
+
+    def __init__(
+        self,
+        clients: list[dict[str, Any]] | None = None,
+        access_token_ttl: int = 3600,
+        host: str = "127.0.0.1",
+        tls: tuple[str, str, str] | None = None,
+    ):
+        self.host = host
+        self.trust = ssl.create_default_context(cadata=tls[2]) if tls else None
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         private = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key))
         del private["key_ops"]  # it says `sign`, which would be published as it is
@@ -31,7 +43,10 @@ class Vendor:
             "clients": clients or [],
             "accessTokenTtl": access_token_ttl,
             "jwks": {"keys": [private | {"kid": KEY_ID, "alg": "RS256", "use": "sig"}]},
+            "host": host,
         }
+        if tls:
+            config["tls"] = {"cert": tls[0], "key": tls[1]}
         WORK.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=WORK, delete=False) as file:
             json.dump(config, file)
@@ -50,11 +65,11 @@ class Vendor:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def issuer(self) -> str:
-        return f"http://{self.address}"
+        return f"{'https' if self.trust else 'http'}://{self.address}"
 
     @property
     def discovery_url(self) -> str:
@@ -76,7 +91,7 @@ class Vendor:
             data=None if body is None else json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=10, context=self.trust) as response:
             return json.load(response)
 
     def counters(self) -> dict[str, int]:
@@ -131,7 +146,7 @@ class Vendor:
     def _get(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(self.issuer + path, headers=headers), timeout=10
+                urllib.request.Request(self.issuer + path, headers=headers), timeout=10, context=self.trust
             ) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as refused:

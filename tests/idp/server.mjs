@@ -1,7 +1,9 @@
 // Starts the provider, its control routes and the protected API on one ephemeral loopback port,
 // and prints `{"port": …}` as one line when it listens. Usage: node server.mjs CONFIG.json
+// With `host` and `tls` = {key, cert} it is on that address, by https.
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 
 import { createControl } from './control.mjs';
 import { createProvider } from './provider.mjs';
@@ -10,11 +12,13 @@ import { TokenRequestLog } from './token_requests.mjs';
 
 const config = JSON.parse(await readFile(process.argv[2], 'utf8'));
 let handle = (_request, response) => response.writeHead(503).end();
-const server = createServer((request, response) => handle(request, response));
+const host = config.host ?? '127.0.0.1';
+const listener = (request, response) => handle(request, response);
+const server = config.tls ? createTlsServer(config.tls, listener) : createServer(listener);
 
-server.listen(config.port ?? 0, '127.0.0.1', () => {
+server.listen(config.port ?? 0, host, () => {
   const { port } = server.address();
-  const issuer = `http://127.0.0.1:${port}`;
+  const issuer = `${config.tls ? 'https' : 'http'}://${host}:${port}`;
   const log = new TokenRequestLog();
   const { provider, issued, Storage } = createProvider({ issuer, config, log });
   const control = createControl({ provider, issued, Storage, log });

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 const AGENT_HEADER: &str = "x-agent-id";
 
 /// What may be shown to the caller. A workload access token, where the authorizer mints one, is for this function alone.
-const SHOWN: [&str; 6] = ["agentId", "clientId", "expiresAt", "issuer", "scopes", "subject"];
+const SHOWN: [&str; 7] = ["agentId", "clientId", "expiresAt", "issuer", "scopes", "subject", "userId"];
 
 /// The session, when it is for the agent that the request names and has not ended: a cached decision may be older than either.
 pub fn verified(event: &Value, now_seconds: u64) -> Result<Value, &'static str> {
