@@ -30,7 +30,10 @@ pub struct RegionArgs {
 }
 
 /// A region as ARNs and credential scopes write it.
-fn region(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// The text says what is wrong.
+pub fn region(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=32).contains(&text.len()) && text.chars().all(plain) {
         Ok(text.to_owned())
@@ -115,7 +118,7 @@ pub async fn open_existing(data: &Path, settings: Settings) -> CommandResult<Loc
 pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random = Arc::new(SystemRandom);
-    let database = Database::open(data)?;
+    let database = Database::open(data).await?;
     let master = Arc::new(MasterKey::open(&database).await?);
     let challenge_key = master.derive("serve challenge");
     let store = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));

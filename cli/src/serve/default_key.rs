@@ -14,7 +14,7 @@ use crate::data_dir::DefaultKey;
 /// # Errors
 /// Those of the store and the file system.
 pub async fn ensure(data: &Path, services: &Services) -> CommandResult {
-    let _one_at_a_time = agent_identity_local::lock_directory(data)?;
+    let _one_at_a_time = agent_identity_local::lock_directory(data).await?;
     if let Some(key) = DefaultKey::read(data)?
         && services.access_key(&key.access_key_id).await?.is_some()
     {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_core::store::StoreError;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use crate::directory::{self, DirectoryError};
 use readers::Readers;
@@ -66,6 +66,16 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: i64,
     },
+    /// It can be read and not written.
+    #[error(
+        "the database `{}` cannot be written: it, its directory or its file system is read-only, or belongs to another user; run as \
+         its owner and mend it with `chmod 600 {}`",
+        path.display(), path.display()
+    )]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite refuses.
     #[error("the database cannot be opened: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -83,18 +93,17 @@ struct Handle {
 }
 
 impl Database {
-    /// Opens the database of a data directory; makes directory (0700) and file (0600) when they are not there. Blocks for
-    /// a few milliseconds, the first time for a few fsyncs.
+    /// Opens the database of a data directory; makes directory (0700) and file (0600) when they are not there. Waits for
+    /// another process that is doing the same; itself it blocks for a few milliseconds, the first time for a few fsyncs.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+    pub async fn open(directory: &Path) -> Result<Self, OpenError> {
         directory::prepare(directory)?;
         let path = directory.join(FILE);
-        let guard = directory::lock(directory)?;
+        let guard = directory::lock(directory).await?;
         create_private(&path)?;
-        let writer = connect(&path)?;
-        schema::prepare(&writer, &path)?;
+        let writer = writable(&path)?;
         drop(guard);
         Ok(Self(Arc::new(Handle {
             directory: directory.to_owned(),
@@ -140,6 +149,28 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Exposed { path: path.to_owned(), mode });
     }
     Ok(())
+}
+
+/// The writer's connection, with the schema in place. SQLite opens a file that it cannot write without a word, to read it: what
+/// would fail at each write is refused here.
+fn writable(path: &Path) -> Result<Connection, OpenError> {
+    let read_only = || OpenError::ReadOnly { path: path.to_owned() };
+    let connection = connect(path)?;
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(read_only());
+    }
+    match schema::prepare(&connection, path) {
+        Err(OpenError::Sqlite(error))
+            if matches!(
+                error.sqlite_error_code(),
+                // A write-ahead log that cannot be made beside it.
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+            ) =>
+        {
+            Err(read_only())
+        }
+        prepared => prepared.map(|()| connection),
+    }
 }
 
 /// A connection with the settings that hold for readers and writer alike.

@@ -4,8 +4,10 @@ use std::fs::{DirBuilder, File, Permissions, set_permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 /// Write permission of the group or of others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -15,6 +17,12 @@ const OURS: &str = "agent-identity.db";
 
 /// Any permission of the group or of others.
 const OPEN_TO_OTHERS: u32 = 0o077;
+
+/// How long another process may take to set a directory up: more than it takes to write to a store that is busy.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +48,15 @@ pub enum DirectoryError {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// Somebody does not let go of it.
+    #[error(
+        "another process has held the data directory `{}` for {} s, longer than a start takes: end it, and try again",
+        path.display(), LOCK_PATIENCE.as_secs()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
     },
 }
 
@@ -71,15 +88,28 @@ pub fn prepare(path: &Path) -> Result<(), DirectoryError> {
 }
 
 /// Locks the directory until the guard is dropped, against processes that start at the same time. Leaves no file, and the
-/// system releases it when its holder dies.
+/// system releases it when its holder dies. Whoever waits for it can stop waiting at any time.
 ///
 /// # Errors
-/// [`DirectoryError::Io`].
-pub fn lock(path: &Path) -> Result<File, DirectoryError> {
+/// [`DirectoryError::Io`], [`DirectoryError::Locked`].
+pub async fn lock(path: &Path) -> Result<File, DirectoryError> {
     let io = |source| DirectoryError::Io { path: path.to_owned(), source };
     let directory = File::open(path).map_err(io)?;
-    rustix::fs::flock(&directory, FlockOperation::LockExclusive).map_err(|error| io(error.into()))?;
-    Ok(directory)
+    let mut waited = Duration::ZERO;
+    loop {
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(directory),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if waited < LOCK_PATIENCE => {
+                if waited.is_zero() {
+                    tracing::info!(directory = %path.display(), "another process sets the data directory up; waiting for it");
+                }
+                waited += LOCK_PAUSE;
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(Errno::WOULDBLOCK) => return Err(DirectoryError::Locked { path: path.to_owned() }),
+            Err(error) => return Err(io(error.into())),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +122,23 @@ mod tests {
         let path = parent.path().join("a/b");
         prepare(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_somebody_holds_is_waited_for_and_in_the_end_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = lock(directory.path()).await.unwrap();
+        let refused = lock(directory.path()).await.unwrap_err().to_string();
+        assert!(
+            refused.contains(&directory.path().display().to_string()) && refused.contains("another process")
+        );
+        let waiting = lock(directory.path());
+        let release = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            drop(held);
+        };
+        let (locked, ()) = tokio::join!(waiting, release);
+        locked.unwrap();
     }
 
     #[test]

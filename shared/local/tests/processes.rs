@@ -37,7 +37,7 @@ fn directory() -> Option<std::path::PathBuf> {
 }
 
 fn store(directory: &Path) -> SqliteStore {
-    SqliteStore::new(Database::open(directory).unwrap(), Arc::new(SystemClock))
+    SqliteStore::new(runtime().block_on(Database::open(directory)).unwrap(), Arc::new(SystemClock))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -108,8 +108,8 @@ fn two_processes_that_count_lose_no_increment() {
 #[ignore = "the child of what_was_acknowledged_survives_a_kill_at_any_moment"]
 fn write_until_killed() {
     let Some(directory) = directory() else { return };
-    let database = Database::open(&directory).unwrap();
     let runtime = runtime();
+    let database = runtime.block_on(Database::open(&directory)).unwrap();
     runtime.block_on(MasterKey::open(&database)).unwrap();
     let store = Arc::new(SqliteStore::new(database, Arc::new(SystemClock)));
     let run = std::process::id();
@@ -155,7 +155,7 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             .filter_map(|line| line.split_once("acknowledged "))
             .map(|(_, name)| name.to_owned())
             .collect();
-        let database = Database::open(directory.path()).unwrap();
+        let database = runtime.block_on(Database::open(directory.path())).unwrap();
         runtime.block_on(MasterKey::open(&database)).unwrap();
         let store = SqliteStore::new(database, Arc::new(SystemClock));
         runtime.block_on(all_there(&store, &names));

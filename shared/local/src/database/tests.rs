@@ -35,7 +35,7 @@ fn names(database: &Database) -> Vec<String> {
 async fn every_file_of_the_database_is_private() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("data");
-    let database = Database::open(&directory).unwrap();
+    let database = Database::open(&directory).await.unwrap();
     insert(&database, "a").await.unwrap();
     assert_eq!(mode(&directory), 0o700);
     for file in ["agent-identity.db", "agent-identity.db-wal", "agent-identity.db-shm"] {
@@ -43,20 +43,20 @@ async fn every_file_of_the_database_is_private() {
     }
 }
 
-#[test]
-fn a_database_that_others_can_read_is_refused_with_the_way_to_mend_it() {
+#[tokio::test]
+async fn a_database_that_others_can_read_is_refused_with_the_way_to_mend_it() {
     let directory = tempfile::tempdir().unwrap();
-    drop(Database::open(directory.path()).unwrap());
+    drop(Database::open(directory.path()).await.unwrap());
     let file = directory.path().join(FILE);
     set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
-    let error = Database::open(directory.path()).err().unwrap().to_string();
+    let error = Database::open(directory.path()).await.err().unwrap().to_string();
     assert!(error.contains("640") && error.contains("chmod 600"), "{error}");
 }
 
 #[tokio::test]
 async fn the_writer_is_durable_and_wipes_what_it_deletes() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     let settings = database
         .write(|connection| {
             let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -71,7 +71,7 @@ async fn the_writer_is_durable_and_wipes_what_it_deletes() {
 #[tokio::test]
 async fn a_failed_request_undoes_its_own_work_and_no_one_elses() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     // The first request holds the writer, so that the other three share one transaction.
     let (release, held) = mpsc::channel::<()>();
     let holding = database.write(move |_| {
@@ -97,7 +97,7 @@ async fn a_failed_request_undoes_its_own_work_and_no_one_elses() {
 async fn an_acknowledged_write_is_seen_by_the_next_read_of_every_handle() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, theirs) =
-        (Database::open(directory.path()).unwrap(), Database::open(directory.path()).unwrap());
+        (Database::open(directory.path()).await.unwrap(), Database::open(directory.path()).await.unwrap());
     for round in 0..50 {
         let name: &'static str = Box::leak(format!("{round:02}").into_boxed_str());
         insert(if round % 2 == 0 { &ours } else { &theirs }, name).await.unwrap();
@@ -109,7 +109,7 @@ async fn an_acknowledged_write_is_seen_by_the_next_read_of_every_handle() {
 #[tokio::test]
 async fn a_write_that_finds_the_database_locked_is_busy_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     let other = connect(&directory.path().join(FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert!(matches!(insert(&database, "a").await, Err(StoreError::Busy(_))));
@@ -121,7 +121,7 @@ async fn a_write_that_finds_the_database_locked_is_busy_and_leaves_nothing() {
 #[tokio::test]
 async fn dropping_the_last_handle_finishes_what_is_queued_and_folds_the_log_in() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     let queued: Vec<_> = ["a", "b", "c"]
         .into_iter()
         .map(|name| {
@@ -134,7 +134,7 @@ async fn dropping_the_last_handle_finishes_what_is_queued_and_folds_the_log_in()
         write.await.unwrap().unwrap();
     }
     assert!(!directory.path().join("agent-identity.db-wal").exists());
-    assert_eq!(names(&Database::open(directory.path()).unwrap()), ["a", "b", "c"]);
+    assert_eq!(names(&Database::open(directory.path()).await.unwrap()), ["a", "b", "c"]);
 }
 
 #[test]
@@ -145,16 +145,19 @@ fn eight_first_starts_at_the_same_time_all_succeed() {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                     barrier.wait();
-                    assert!(names(&Database::open(directory.path()).unwrap()).is_empty());
+                    let database = runtime.block_on(Database::open(directory.path())).unwrap();
+                    assert!(names(&database).is_empty());
                 });
             }
         });
     }
 }
 
-#[test]
-fn a_file_of_another_program_or_of_a_newer_version_is_left_alone() {
+#[tokio::test]
+async fn a_file_of_another_program_or_of_a_newer_version_is_left_alone() {
     for (settings, expected) in [
         ("CREATE TABLE theirs (a); PRAGMA user_version = 3;", "not a database of agent-identity"),
         ("PRAGMA application_id = 1;", "not a database of agent-identity"),
@@ -165,14 +168,14 @@ fn a_file_of_another_program_or_of_a_newer_version_is_left_alone() {
         Connection::open(&path).unwrap().execute_batch(settings).unwrap();
         set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let before = std::fs::read(&path).unwrap();
-        let error = Database::open(directory.path()).err().unwrap().to_string();
+        let error = Database::open(directory.path()).await.err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 }
 
-#[test]
-fn a_file_that_is_no_database_is_refused() {
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);
     std::fs::write(
@@ -181,5 +184,5 @@ fn a_file_that_is_no_database_is_refused() {
     )
     .unwrap();
     set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    assert!(matches!(Database::open(directory.path()), Err(OpenError::Sqlite(_))));
+    assert!(matches!(Database::open(directory.path()).await, Err(OpenError::Sqlite(_))));
 }

@@ -27,7 +27,7 @@ async fn text_moved_from_a_name_of_the_context_to_its_value_does_not_open() {
 }
 
 async fn open(directory: &TempDir) -> Result<MasterKey, MasterKeyError> {
-    MasterKey::open(&Database::open(directory.path()).unwrap()).await
+    MasterKey::open(&Database::open(directory.path()).await.unwrap()).await
 }
 
 fn same(a: &MasterKey, b: &MasterKey) -> bool {
@@ -64,7 +64,7 @@ fn first_starts_at_the_same_time_end_up_with_one_key() {
         let keys: Vec<MasterKey> = std::thread::scope(|scope| {
             let start = || {
                 barrier.wait();
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 runtime.block_on(open(&directory)).unwrap()
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();

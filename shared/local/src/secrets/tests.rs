@@ -4,9 +4,9 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
-fn secrets(directory: &TempDir) -> LocalSecrets {
+async fn secrets(directory: &TempDir) -> LocalSecrets {
     let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     LocalSecrets::new(database, Arc::new(TestSealer), Arc::new(SeededRandom::new(1)), place)
 }
 
@@ -24,7 +24,7 @@ fn reference(secret_id: &str, json_key: &str) -> SecretReference {
 
 secrets_contract!(async {
     let directory = tempdir().unwrap();
-    let secrets = secrets(&directory);
+    let secrets = secrets(&directory).await;
     for external in EXTERNAL {
         let providers = Pattern::from(external.provider);
         secrets
@@ -38,7 +38,7 @@ secrets_contract!(async {
 #[tokio::test]
 async fn an_external_secret_is_found_by_its_arn_as_by_its_name() {
     let directory = tempdir().unwrap();
-    let secrets = secrets(&directory);
+    let secrets = secrets(&directory).await;
     let arn = secrets.put_external(&name("team/key"), &Secret::new(r#"{"k":"v"}"#), None).await.unwrap();
     assert_eq!(arn, "arn:aws:secretsmanager:us-east-1:000000000000:secret:team/key");
     for id in [arn.as_str(), "team/key"] {
@@ -52,7 +52,7 @@ async fn an_external_secret_is_found_by_its_arn_as_by_its_name() {
 #[tokio::test]
 async fn putting_an_external_secret_again_replaces_value_and_providers() {
     let directory = tempdir().unwrap();
-    let secrets = secrets(&directory);
+    let secrets = secrets(&directory).await;
     let only = Pattern::from("git*");
     secrets.put_external(&name("a"), &Secret::new("old"), None).await.unwrap();
     secrets.put_external(&name("a"), &Secret::new("new"), Some(&only)).await.unwrap();
@@ -67,7 +67,7 @@ async fn putting_an_external_secret_again_replaces_value_and_providers() {
 #[tokio::test]
 async fn d2_providers_cannot_be_widened_by_editing_the_database() {
     let directory = tempdir().unwrap();
-    let secrets = secrets(&directory);
+    let secrets = secrets(&directory).await;
     let only = Pattern::from("github");
     secrets.put_external(&name("a"), &Secret::new("value"), Some(&only)).await.unwrap();
     secrets
@@ -86,7 +86,7 @@ async fn d2_providers_cannot_be_widened_by_editing_the_database() {
 #[tokio::test]
 async fn a_secret_moved_to_another_row_does_not_open() {
     let directory = tempdir().unwrap();
-    let secrets = secrets(&directory);
+    let secrets = secrets(&directory).await;
     let (one, two) = (
         secrets.put("one", &Secret::new("1")).await.unwrap(),
         secrets.put("two", &Secret::new("2")).await.unwrap(),
@@ -111,7 +111,7 @@ async fn a_secret_moved_to_another_row_does_not_open() {
 #[tokio::test]
 async fn no_file_of_the_directory_holds_a_secret_in_clear() {
     let directory = tempdir().unwrap();
-    let secrets = secrets(&directory);
+    let secrets = secrets(&directory).await;
     secrets.put("managed", &Secret::new("correct horse")).await.unwrap();
     secrets.put_external(&name("external"), &Secret::new("battery staple"), None).await.unwrap();
     for entry in directory.path().read_dir().unwrap() {

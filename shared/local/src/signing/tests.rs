@@ -4,9 +4,9 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
-fn keys(directory: &TempDir) -> LocalSigningKeys {
+async fn keys(directory: &TempDir) -> LocalSigningKeys {
     let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     LocalSigningKeys::new(database, Arc::new(TestSealer), Arc::new(SeededRandom::new(1)), place)
 }
 
@@ -16,7 +16,7 @@ fn name(text: &str) -> LocalName {
 
 signing_contract!(async {
     let directory = tempdir().unwrap();
-    let port = keys(&directory);
+    let port = keys(&directory).await;
     let mut made = Vec::new();
     for algorithm in ALGORITHMS {
         let name = name(algorithm.as_str());
@@ -29,7 +29,7 @@ signing_contract!(async {
 #[tokio::test]
 async fn a_key_has_a_synthetic_arn_and_stands_in_the_list() {
     let directory = tempdir().unwrap();
-    let keys = keys(&directory);
+    let keys = keys(&directory).await;
     let b = keys.create(&name("b"), SigningAlgorithm::ES256, None).await.unwrap();
     let a = keys.create(&name("a"), SigningAlgorithm::ES256, None).await.unwrap();
     assert!(a.starts_with("arn:aws:kms:us-east-1:000000000000:key/"), "{a}");
@@ -41,7 +41,7 @@ async fn a_key_has_a_synthetic_arn_and_stands_in_the_list() {
 #[tokio::test]
 async fn one_key_has_one_algorithm() {
     let directory = tempdir().unwrap();
-    let keys = keys(&directory);
+    let keys = keys(&directory).await;
     let arn = keys.create(&name("a"), SigningAlgorithm::RS256, None).await.unwrap();
     let provider = ProviderName::parse("anything").unwrap();
     let refused = keys.sign(&arn, SigningAlgorithm::PS256, b"message", &provider).await;
@@ -51,7 +51,7 @@ async fn one_key_has_one_algorithm() {
 #[tokio::test]
 async fn a_name_is_taken_once() {
     let directory = tempdir().unwrap();
-    let keys = keys(&directory);
+    let keys = keys(&directory).await;
     keys.create(&name("a"), SigningAlgorithm::ES256, None).await.unwrap();
     let public = keys.public_jwk(&name("a")).await.unwrap();
     let again = keys.create(&name("a"), SigningAlgorithm::ES256, None).await;
@@ -63,7 +63,7 @@ async fn a_name_is_taken_once() {
 #[tokio::test]
 async fn without_a_pattern_any_provider_may_sign() {
     let directory = tempdir().unwrap();
-    let keys = keys(&directory);
+    let keys = keys(&directory).await;
     let arn = keys.create(&name("a"), SigningAlgorithm::ES256, None).await.unwrap();
     let provider = ProviderName::parse("anything").unwrap();
     assert!(keys.sign(&arn, SigningAlgorithm::ES256, b"message", &provider).await.is_ok());
@@ -72,7 +72,7 @@ async fn without_a_pattern_any_provider_may_sign() {
 #[tokio::test]
 async fn d2_neither_providers_nor_algorithm_can_be_changed_by_editing_the_database() {
     let directory = tempdir().unwrap();
-    let keys = keys(&directory);
+    let keys = keys(&directory).await;
     let arn = keys.create(&name("a"), SigningAlgorithm::RS256, Some(&"github".into())).await.unwrap();
     let provider = ProviderName::parse("github").unwrap();
     assert!(keys.sign(&arn, SigningAlgorithm::RS256, b"message", &provider).await.is_ok());

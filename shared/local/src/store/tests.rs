@@ -6,7 +6,7 @@ use super::*;
 
 async fn fresh(clock: Arc<dyn Clock>) -> (Arc<dyn Store>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     (Arc::new(SqliteStore::new(database, clock)), directory)
 }
 
@@ -47,7 +47,7 @@ fn every_kind_reads_back_from_its_text_form() {
 async fn reaping_removes_what_has_expired_up_to_its_limit_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(FixedClock::default());
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     let store = SqliteStore::new(database.clone(), Arc::<FixedClock>::clone(&clock));
     let at = |seconds| Some(clock.now().plus(Duration::from_secs(seconds)));
     let writes = vec![put("a", at(3)), put("b", at(1)), put("c", at(2)), put("d", at(9)), put("e", None)];
@@ -67,7 +67,7 @@ async fn reaping_removes_what_has_expired_up_to_its_limit_and_nothing_else() {
 #[tokio::test]
 async fn reads_and_reaping_search_an_index_and_never_scan() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path()).unwrap();
+    let database = Database::open(directory.path()).await.unwrap();
     for (statement, expected) in [
         (
             concat!(columns!(), "INDEXED BY rows_due WHERE due_shard = ?1 AND due_at <= ?2 ORDER BY due_at"),
