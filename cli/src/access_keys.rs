@@ -9,7 +9,7 @@ use comfy_table::Table;
 use serde_json::json;
 
 use crate::store::StoreArgs;
-use crate::{CommandResult, output};
+use crate::{CommandError, CommandResult, output};
 
 /// What a person needs to know of a grant.
 pub(crate) const GRANT_HELP: &str = "What it may do: \"ROLE[,ROLE] [workload=PATTERN] [provider=PATTERN] [operation=PATTERN]\", with the roles \
@@ -76,7 +76,7 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                 loopback_only: false,
             };
             let key = services.create_access_key(request).await?;
-            if json {
+            let shown = if json {
                 let mut shown = json!({
                     "accessKeyId": key.id,
                     "secretAccessKey": key.secret_access_key.expose(),
@@ -88,13 +88,24 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                     members.insert("sessionToken".to_owned(), json!(token.expose()));
                     members.insert("expiresAt".to_owned(), json!(end.as_seconds()));
                 }
-                output::print(&shown.to_string());
+                shown.to_string()
             } else {
-                output::print(&format!("export AWS_ACCESS_KEY_ID='{}'", key.id));
-                output::print(&format!("export AWS_SECRET_ACCESS_KEY='{}'", key.secret_access_key.expose()));
+                let mut shown = format!("export AWS_ACCESS_KEY_ID='{}'\n", key.id);
+                shown += &format!("export AWS_SECRET_ACCESS_KEY='{}'", key.secret_access_key.expose());
                 if let Some(token) = &key.session_token {
-                    output::print(&format!("export AWS_SESSION_TOKEN='{}'", token.expose()));
+                    shown += &format!("\nexport AWS_SESSION_TOKEN='{}'", token.expose());
                 }
+                shown
+            };
+            if let Err(CommandError(lost)) = output::hand_over(&shown) {
+                // Nobody has its secret, and nobody can get it: a key that lets nobody in is only in the way of its name.
+                services.revoke_access_key(&key.id).await?;
+                return Err(CommandError(format!(
+                    "{lost}; the key {} is revoked again, since its secret is shown only once",
+                    key.id
+                )));
+            }
+            if !json {
                 output::complain(&format!("This is {}. Its secret is not shown again.", key.principal));
             }
         }
@@ -115,7 +126,7 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                         })
                     })
                     .collect();
-                output::print(&json!(shown).to_string());
+                output::print(&json!(shown).to_string())?;
             } else {
                 let mut table = Table::new();
                 table.set_header(["access key id", "principal", "grants"]);
@@ -126,13 +137,13 @@ pub async fn run(args: AccessKeysArgs) -> CommandResult {
                     let name = format!("{}{note}", key.value.principal.name);
                     table.add_row([key.value.id, name, grants.join("\n")]);
                 }
-                output::print(&table.to_string());
+                output::print(&table.to_string())?;
             }
         }
         AccessKeysCommand::Revoke { key, store } => {
             let services = store.services(false).await?;
             let revoked = services.revoke_access_key(&key).await?;
-            output::print(&format!("revoked {} ({})", revoked.id, revoked.principal.name));
+            output::print(&format!("revoked {} ({})", revoked.id, revoked.principal.name))?;
         }
     }
     Ok(())

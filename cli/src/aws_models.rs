@@ -102,7 +102,7 @@ pub fn run(args: AwsModelsArgs) -> CommandResult {
             let before = std::env::var("AWS_DATA_PATH").unwrap_or_default();
             // What comes from the environment goes to a shell: a quote in it must not end the text.
             let value = data_path(listed, &before).replace('\'', r"'\''");
-            output::print(&format!("export AWS_DATA_PATH='{value}'"));
+            output::print(&format!("export AWS_DATA_PATH='{value}'"))?;
         }
         AwsModelsCommand::Path { target } => {
             let directory = target.path()?;
@@ -114,7 +114,7 @@ pub fn run(args: AwsModelsArgs) -> CommandResult {
                     )));
                 }
             }
-            output::print(listable(&directory)?);
+            output::print(listable(&directory)?)?;
         }
     }
     Ok(())

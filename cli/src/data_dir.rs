@@ -95,6 +95,9 @@ pub struct Running {
     pub started_at: i64,
     /// Whether it takes the default access key.
     pub default_key: bool,
+    /// The region that its ARNs name and that clients sign for.
+    #[serde(default)]
+    pub region: Option<String>,
     /// Whether it ended in good order.
     #[serde(default)]
     pub stopped: bool,

@@ -5,7 +5,7 @@ mod profile;
 use agent_identity_core::seal::Key32;
 use serde_json::{Map, Value, json};
 
-use crate::compose::{self, RegionArgs, Settings};
+use crate::compose::{self, DEFAULT_REGION, Settings};
 use crate::data_dir::{DefaultKey, Running};
 use crate::serve::challenge_answers;
 use crate::{CommandError, CommandResult, DataArgs, output};
@@ -22,13 +22,14 @@ pub struct EnvArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Print a JSON object of the variables
-    #[arg(long, conflicts_with = "profile")]
+    #[arg(long)]
     json: bool,
     /// Write a profile of this name to the AWS configuration files instead, which leaves other AWS calls alone
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    #[command(flatten)]
-    region: RegionArgs,
+    /// Region that clients sign for; default: that of the server, or us-east-1
+    #[arg(long, value_name = "REGION", env = "AGENT_IDENTITY_REGION", value_parser = compose::region)]
+    region: Option<String>,
 }
 
 /// Runs the command.
@@ -44,27 +45,34 @@ pub async fn run(args: EnvArgs) -> CommandResult {
             data.display()
         )));
     };
-    let local = compose::open(&data, Settings::offline(&args.region.region)).await?;
+    let local = compose::open(&data, Settings::offline(DEFAULT_REGION)).await?;
     let url = find(&data, args.url.as_deref(), &local.challenge_key).await?;
+    let noted = Running::all(&data).into_iter().find(|running| running.url == url);
+    let region = args
+        .region
+        .or_else(|| noted.and_then(|running| running.region))
+        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
     if let Some(name) = &args.profile {
-        let written = profile::write(name, &key, &url, &args.region.region)?;
+        let written = profile::write(name, &key, &url, &region)?;
         for path in written {
             output::complain(&format!("wrote profile `{name}` to {}", path.display()));
         }
-        output::print(&format!("export AWS_PROFILE='{name}'"));
-        return Ok(());
+        return output::print(&if args.json {
+            json!({ "AWS_PROFILE": name }).to_string()
+        } else {
+            format!("export AWS_PROFILE='{name}'")
+        });
     }
-    let variables = variables(&key, &url, &args.region.region);
+    let variables = variables(&key, &url, &region);
     if args.json {
-        output::print(&Value::Object(variables).to_string());
-        return Ok(());
+        return output::print(&Value::Object(variables).to_string());
     }
     // A token or profile of another account would be sent along with our key.
-    output::print("unset AWS_SESSION_TOKEN AWS_PROFILE");
+    output::print("unset AWS_SESSION_TOKEN AWS_PROFILE")?;
     for (name, value) in &variables {
         // What comes from the environment goes to a shell: a quote in it must not end the text.
         let quoted = value.as_str().unwrap_or_default().replace('\'', r"'\''");
-        output::print(&format!("export {name}='{quoted}'"));
+        output::print(&format!("export {name}='{quoted}'"))?;
     }
     Ok(())
 }

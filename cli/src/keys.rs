@@ -4,10 +4,11 @@ use agent_identity_core::grant::Pattern;
 use agent_identity_core::port::SigningAlgorithm;
 use agent_identity_local::LocalName;
 use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 
 use crate::compose::{self, DEFAULT_REGION, RegionArgs, Settings};
 use crate::secrets::pattern;
-use crate::{CommandResult, DataArgs, output};
+use crate::{CommandError, CommandResult, DataArgs, output};
 
 /// Options of `keys`.
 #[derive(Debug, clap::Args)]
@@ -43,6 +44,9 @@ enum KeysCommand {
         region: RegionArgs,
         #[command(flatten)]
         data: DataArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the public half of a signing key as a JWK, to register at the provider
     Public {
@@ -60,18 +64,23 @@ enum KeysCommand {
 /// When the name is taken or unknown, or the data directory cannot be used.
 pub async fn run(args: KeysArgs) -> CommandResult {
     match args.command {
-        KeysCommand::Create { name, alg, provider, region, data } => {
+        KeysCommand::Create { name, alg, provider, region, data, json } => {
             let local = compose::open(&data.path()?, Settings::offline(&region.region)).await?;
             let algorithm = match alg {
                 Alg::Es256 => SigningAlgorithm::ES256,
                 Alg::Rs256 => SigningAlgorithm::RS256,
                 Alg::Ps256 => SigningAlgorithm::PS256,
             };
-            output::print(&local.signing_keys.create(&name, algorithm, provider.as_ref()).await?);
+            let arn = local.signing_keys.create(&name, algorithm, provider.as_ref()).await?;
+            let shown =
+                if json { json!({ "arn": arn, "name": name.as_str() }).to_string() } else { arn.clone() };
+            // The key is there, and its name is taken: the ARN must not be lost.
+            output::hand_over(&shown)
+                .map_err(|CommandError(lost)| CommandError(format!("{lost}; the key was made: {arn}")))?;
         }
         KeysCommand::Public { name, data } => {
             let local = compose::open_existing(&data.path()?, Settings::offline(DEFAULT_REGION)).await?;
-            output::print(&local.signing_keys.public_jwk(&name).await?.to_string());
+            output::print(&local.signing_keys.public_jwk(&name).await?.to_string())?;
         }
     }
     Ok(())

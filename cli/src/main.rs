@@ -16,7 +16,7 @@ mod store;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::data_dir::DataArgs;
 
@@ -65,8 +65,28 @@ impl<E: std::fmt::Display> From<E> for CommandError {
 /// `Result` of a command.
 type CommandResult<T = ()> = Result<T, CommandError>;
 
+/// Settings that close something. An empty one is a script that went wrong, and must not open it.
+const NEVER_EMPTY: [&str; 2] = ["AGENT_IDENTITY_PUBLIC_BASE_URL", "AGENT_IDENTITY_TRUSTED_ISSUERS"];
+
+/// An environment variable that is empty is as if it were not there, as container files and unit files write it.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|argument| {
+            let name = argument.get_env().map(|name| name.to_owned());
+            match name.filter(|name| std::env::var_os(name).is_some_and(|value| value.is_empty())) {
+                Some(name) if NEVER_EMPTY.iter().all(|never| *never != name) => argument.env(None::<&str>),
+                _ => argument,
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CommandError(format!("cannot start the runtime: {error}"))),
@@ -74,7 +94,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let done = match cli.command {
             Command::Quickstart(args) => return quickstart::run(args).await,
-            Command::Serve(args) => serve::run(args).await,
+            Command::Serve(args) => return serve::run(args).await,
             Command::Env(args) => env::run(args).await,
             Command::AccessKeys(args) => access_keys::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,

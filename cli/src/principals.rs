@@ -67,30 +67,30 @@ pub async fn run(args: PrincipalsArgs) -> CommandResult {
             }
             let stored = services.put_principal(&arn, grant).await?;
             if json {
-                output::print(&shown(&stored).to_string());
+                output::print(&shown(&stored).to_string())?;
             } else {
-                output::print(&format!("stored the grants of {arn}; they hold within 30 seconds"));
+                output::print(&format!("stored the grants of {arn}; they hold within 30 seconds"))?;
             }
         }
         PrincipalsCommand::List { store, json } => {
             let principals = store.deployment()?.list_principals().await?;
             if json {
-                output::print(&Value::from_iter(principals.iter().map(shown)).to_string());
+                output::print(&Value::from_iter(principals.iter().map(shown)).to_string())?;
             } else {
                 let mut table = Table::new();
                 table.set_header(["principal", "grants"]);
                 for stored in principals {
                     table.add_row([stored.principal.name.clone(), grants(&stored).join("\n")]);
                 }
-                output::print(&table.to_string());
+                output::print(&table.to_string())?;
             }
         }
         PrincipalsCommand::Delete { arn, store, json } => {
             store.deployment()?.delete_principal(&arn).await?;
             if json {
-                output::print(&json!({ "principal": arn }).to_string());
+                output::print(&json!({ "principal": arn }).to_string())?;
             } else {
-                output::print(&format!("{arn} has no grants any more, within 30 seconds"));
+                output::print(&format!("{arn} has no grants any more, within 30 seconds"))?;
             }
         }
     }

@@ -6,6 +6,7 @@ use agent_identity_core::Secret;
 use agent_identity_core::grant::Pattern;
 use agent_identity_local::LocalName;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::compose::{self, RegionArgs, Settings};
 use crate::{CommandError, CommandResult, DataArgs, output};
@@ -34,6 +35,9 @@ enum SecretsCommand {
         region: RegionArgs,
         #[command(flatten)]
         data: DataArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -50,7 +54,7 @@ pub fn pattern(text: &str) -> Result<Pattern, std::convert::Infallible> {
 /// # Errors
 /// When stdin holds no text, or the data directory cannot be used.
 pub async fn run(args: SecretsArgs) -> CommandResult {
-    let SecretsCommand::Put { name, provider, region, data } = args.command;
+    let SecretsCommand::Put { name, provider, region, data, json } = args.command;
     let mut value = String::new();
     std::io::stdin().take(MAX_SECRET + 1).read_to_string(&mut value)?;
     // What a shell's `echo` adds is not part of the secret.
@@ -60,6 +64,6 @@ pub async fn run(args: SecretsArgs) -> CommandResult {
     }
     let local = compose::open(&data.path()?, Settings::offline(&region.region)).await?;
     let arn = local.secrets.put_external(&name, &Secret::new(value), provider.as_ref()).await?;
-    output::print(&arn);
-    Ok(())
+    let shown = if json { json!({ "arn": arn, "name": name.as_str() }).to_string() } else { arn };
+    output::print(&shown)
 }

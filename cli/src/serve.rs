@@ -3,24 +3,27 @@
 mod accept;
 mod challenge;
 mod default_key;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, Surface, TaskTracker};
 use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer, parse_trusted_issuers};
-use agent_identity_egress::{AllowList, AllowRule};
+use agent_identity_egress::AllowList;
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
 pub use challenge::answers as challenge_answers;
 
 use crate::compose::{self, Local, RegionArgs, Settings};
 use crate::data_dir::{DataArgs, Running};
 use crate::{CommandError, CommandResult, output};
+use signals::Signals;
 
 /// How often rows that have expired are removed.
 const REAP_EVERY: Duration = Duration::from_secs(30);
@@ -49,8 +52,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "URL", env = "AGENT_IDENTITY_PUBLIC_BASE_URL", value_parser = public_base_url)]
     public_base_url: Option<String>,
     /// Where requests may go besides the public internet.
-    #[arg(long, value_name = "HOST:PORT", help = EGRESS_HELP, env = "AGENT_IDENTITY_EGRESS_ALLOW", value_delimiter = ',')]
-    allow_egress: Vec<AllowRule>,
+    #[arg(long, value_name = "HOST:PORT", help = EGRESS_HELP, env = "AGENT_IDENTITY_EGRESS_ALLOW", value_parser = AllowList::parse)]
+    allow_egress: Vec<AllowList>,
     /// Whose tokens open sessions.
     #[arg(long, value_name = "ISSUER", help = ISSUER_HELP, env = "AGENT_IDENTITY_TRUSTED_ISSUERS", value_parser = trusted_issuers)]
     trusted_issuer: Vec<Issuers>,
@@ -105,7 +108,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// When the server cannot start.
-pub async fn run(args: ServeArgs) -> CommandResult {
+pub async fn run(args: ServeArgs) -> CommandResult<ExitCode> {
     agent_identity_telemetry::start(&args.log)?;
     let data = args.data.path()?;
     let extra_roots = match &args.extra_ca_file {
@@ -125,55 +128,57 @@ pub async fn run(args: ServeArgs) -> CommandResult {
     let plan = Plan {
         listen: args.listen,
         public_base_url: args.public_base_url,
-        egress: AllowList::new(args.allow_egress),
+        egress: args.allow_egress.into_iter().collect(),
         issuers: args.trusted_issuer.into_iter().flat_map(|issuers| issuers.0).collect(),
         region: args.region.region,
         extra_roots,
     };
-    // Before the ready line: a signal from then on is a clean shutdown.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server = Server::start(&data, plan).await?;
+    let region = plan.region.clone();
+    // Before the ready line: a signal from then on is a clean shutdown. Before it there is nothing to shut down, even if the
+    // start waits for another process.
+    let mut signals = Signals::catch()?;
+    let server = tokio::select! {
+        started = Server::start(&data, plan) => started?,
+        () = signals.next() => {
+            tracing::info!("told to stop before the server was ready");
+            return Ok(signals.exit_code(true));
+        }
+    };
     let mut running = Running {
         pid: std::process::id(),
         url: server.url.clone(),
         started_at: server.local.services.ports().clock.now().as_seconds(),
         default_key: server.direct,
+        region: Some(region),
         stopped: false,
     };
     running.write(&data)?;
     Running::prune(&data);
-    output::print(&format!("listening on {}", server.url));
+    output::print(&format!("listening on {}", server.url))?;
     tracing::info!(url = server.url, data = %data.display(), "ready");
     let (told, stop) = tokio::sync::oneshot::channel::<()>();
-    let signals = async move {
-        let mut told = Some(told);
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            match told.take() {
-                Some(told) => {
-                    tracing::info!(
-                        "stopping: no new connections, what is in flight ends first; a second signal ends it at once"
-                    );
-                    let _nobody_waits = told.send(());
-                }
-                None => return,
-            }
-        }
+    let two_signals = async {
+        signals.next().await;
+        tracing::info!(
+            "stopping: no new connections, what is in flight ends first; a second signal ends it at once"
+        );
+        let _nobody_waits = told.send(());
+        signals.next().await;
     };
     let stop = async {
         let _told = stop.await;
     };
-    tokio::select! {
-        () = server.run(stop) => {}
-        () = signals => tracing::warn!("stopped at once by a second signal; the next start picks up what was in flight"),
-    }
+    let all_ended = tokio::select! {
+        all_ended = server.run(stop) => all_ended,
+        () = two_signals => {
+            tracing::warn!("stopped at once by a second signal; the next start picks up what was in flight");
+            false
+        }
+    };
     running.stopped = true;
     running.write(&data)?;
     tracing::info!("stopped");
-    Ok(())
+    Ok(signals.exit_code(all_ended))
 }
 
 impl Server {
@@ -229,7 +234,7 @@ impl Server {
         let api = Api {
             authenticate: Arc::new(AccessKeys::new(Arc::clone(&services), direct)),
             surface: Surface::All,
-            hosts: hosts(address, public.as_deref()),
+            hosts: hosts(address, public.as_deref())?,
             services,
             work: work.clone(),
             stopping: stopping.clone(),
@@ -239,8 +244,8 @@ impl Server {
         Ok(Self { url, direct, listener, router, work, stopping, local })
     }
 
-    /// Serves until `stop`, then lets what is in flight end.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Serves until `stop`, then lets what is in flight end; whether all of it did.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let store = Arc::clone(&self.local.store);
         let reaper = tokio::spawn(async move {
             loop {
@@ -254,19 +259,22 @@ impl Server {
         self.stopping.cancel();
         self.work.close();
         let ended = async { tokio::join!(open.shutdown(), self.work.wait()) };
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
+        let all_ended = tokio::time::timeout(GRACE, ended).await.is_ok();
+        if !all_ended {
             tracing::warn!(
                 "requests were still under way when the server stopped; the next start picks them up"
             );
         }
         reaper.abort();
+        all_ended
     }
 }
 
-/// `https://host[:port]`, without a trailing slash. Plain http is for loopback names. A path is refused: the routes do not
-/// move, and a proxy that strips one would break every signature.
+/// `https://host[:port]` as browsers write it: in lower case, without the port that https implies and without a trailing
+/// slash, whatever was typed. Plain http is for loopback names. A path is refused: the routes do not move, and a proxy that
+/// strips one would break every signature.
 fn public_base_url(text: &str) -> Result<String, String> {
-    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
     let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if url.scheme() != "https" && !(url.scheme() == "http" && local) {
         return Err("must begin with https://".to_owned());
@@ -275,7 +283,7 @@ fn public_base_url(text: &str) -> Result<String, String> {
     if url.host_str().is_none() || !bare || !url.username().is_empty() || url.password().is_some() {
         return Err("must be https://HOST[:PORT], without path, query, fragment or user".to_owned());
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(url.origin().ascii_serialization())
 }
 
 /// What may be logged.
@@ -286,8 +294,10 @@ pub fn log_filter(text: &str) -> Result<String, String> {
     agent_identity_telemetry::check(text).map(|()| text.to_owned())
 }
 
-/// The authorities that are served: loopback names with our port, the address itself, and the public one.
-fn hosts(address: SocketAddr, public: Option<&str>) -> Hosts {
+/// The authorities that are served: loopback names with our port, the address itself, and the public one, with or without the
+/// port that its scheme implies. Beyond loopback `/healthz` answers whatever name it is asked by, since a load balancer asks by
+/// address.
+fn hosts(address: SocketAddr, public: Option<&str>) -> CommandResult<Hosts> {
     let port = address.port();
     let mut hosts = Vec::new();
     if address.ip().is_loopback() {
@@ -296,13 +306,56 @@ fn hosts(address: SocketAddr, public: Option<&str>) -> Hosts {
     if !address.ip().is_unspecified() {
         hosts.push(address.to_string());
     }
-    let public = public.and_then(|url| url::Url::parse(url).ok());
-    if let Some(host) = public.as_ref().and_then(|url| url.host_str()) {
-        let host = host.to_ascii_lowercase();
-        match public.as_ref().and_then(url::Url::port) {
-            Some(port) => hosts.push(format!("{host}:{port}")),
-            None => hosts.push(host),
+    if let Some(public) = public {
+        let url = Url::parse(public)?;
+        let host = url.host_str().unwrap_or_default();
+        if let Some(port) = url.port_or_known_default() {
+            hosts.push(format!("{host}:{port}"));
+        }
+        if url.port().is_none() {
+            hosts.push(host.to_owned());
         }
     }
-    Hosts::Only(hosts)
+    Ok(if address.ip().is_loopback() { Hosts::Only(hosts) } else { Hosts::OnlyButHealth(hosts) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_base_url_is_its_origin_whatever_was_typed() {
+        for text in [
+            "https://id.example.com",
+            "HTTPS://ID.Example.COM",
+            "https://id.example.com:443/",
+            "hTTps://id.example.com/",
+        ] {
+            assert_eq!(public_base_url(text).unwrap(), "https://id.example.com", "{text}");
+        }
+        assert_eq!(public_base_url("https://id.example.com:8443").unwrap(), "https://id.example.com:8443");
+        assert_eq!(public_base_url("HTTP://LOCALHOST:8080/").unwrap(), "http://localhost:8080");
+        for text in
+            ["http://id.example.com", "https://id.example.com/path", "https://u@id.example.com", "nonsense"]
+        {
+            assert!(public_base_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn d21_the_public_host_is_served_with_and_without_the_port_that_https_implies() {
+        let served =
+            |address: &str, public: &str| match hosts(address.parse().unwrap(), Some(public)).unwrap() {
+                Hosts::Only(hosts) => (false, hosts),
+                Hosts::OnlyButHealth(hosts) => (true, hosts),
+                Hosts::Any => panic!("any host"),
+            };
+        let (health, hosts) = served("0.0.0.0:8080", "https://id.example.com");
+        assert!(health, "a load balancer asks by address");
+        assert_eq!(hosts, ["id.example.com:443", "id.example.com"]);
+        let (health, hosts) = served("127.0.0.1:8080", "https://id.example.com:8443");
+        assert!(!health, "another site's page may have its name point here");
+        assert!(hosts.contains(&"id.example.com:8443".to_owned()));
+        assert!(!hosts.contains(&"id.example.com".to_owned()));
+    }
 }

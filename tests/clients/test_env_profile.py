@@ -1,5 +1,6 @@
 """D22: `env --profile NAME` writes a profile of its own, and never over one of the user's."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,12 @@ FOREIGN = {
     "no newline at the end": (USERS_CONFIG.rstrip(), USERS_CREDENTIALS.rstrip()),
     "windows lines": (USERS_CONFIG.replace("\n", "\r\n"), USERS_CREDENTIALS.replace("\n", "\r\n")),
 }
+
+
+def test_as_json_the_profile_is_an_object(server, tmp_path):
+    said = command("env", "--data", str(server.data), "--url", server.url, "--profile", NAME, "--json", HOME=str(tmp_path))
+    assert json.loads(said.stdout) == {"AWS_PROFILE": NAME}
+    assert OURS in (tmp_path / ".aws" / "config").read_text()
 
 
 @pytest.fixture

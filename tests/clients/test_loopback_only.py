@@ -1,10 +1,14 @@
 """D21: being on the same machine is not a proof of anything."""
 
+import subprocess
+
 import pytest
 
-from harness import model
-from harness.product import Server, command, create_access_key
+from harness import model, planted
+from harness.places import BINARY, plain_environment
+from harness.product import Server, command, create_access_key, log_file
 from harness.signing import Signing, sign
+from harness.stories import make_workload, workload_token
 from harness.wire import Connection
 
 TARGET = model.path_of("ListWorkloadIdentities")
@@ -101,6 +105,72 @@ def test_d21_the_default_key_is_refused_when_a_public_address_is_set(tmp_path):
     refused = send(public, default_key, host="identity.example.com")
     assert refused.status == 403 and refused.error, refused
     assert public.stop() == 0
+
+
+def test_d21_however_the_public_address_is_typed_it_is_one_origin(tmp_path):
+    """`HTTPS://` too makes Secure cookies of the host alone, and the port that https implies is the same host."""
+    server = Server(tmp_path / "store", arguments=("--public-base-url", "HTTPS://Identity.Example.com:443/")).start()
+    key = create_access_key(server.data, "own", "admin,mint-userid,read")
+    for host in ("identity.example.com", "Identity.Example.com:443"):
+        assert send(server, key, host=host).status == 200, host
+    for host in ("identity.example.com:80", "identity.example.com:8443"):
+        assert send(server, key, host=host).status == 403, host
+    caller = server.caller(key)
+    make_workload(caller, "agent", "https://app.example.com/return")
+    made = caller.ok(
+        "CreateOauth2CredentialProvider", name="code-host", credentialProviderVendor="GithubOauth2",
+        oauth2ProviderConfigInput={
+            "githubOauth2ProviderConfig": {"clientId": "client", "clientSecret": planted.new_secret("client secret")}
+        },
+    )  # fmt: skip
+    assert made["callbackUrl"].startswith("https://identity.example.com/identities/oauth2/callback/")
+    said = caller.ok(
+        "GetResourceOauth2Token", workloadIdentityToken=workload_token(caller, "agent", "alice"),
+        resourceCredentialProviderName="code-host", scopes=["repo"], oauth2Flow="USER_FEDERATION",
+        resourceOauth2ReturnUrl="https://app.example.com/return",
+    )  # fmt: skip
+    page = server.get(said["authorizationUrl"].removeprefix("https://identity.example.com"))
+    cookie = page.headers["set-cookie"]
+    assert cookie.startswith("__Host-agent-identity-consent=") and "; Secure" in cookie
+    planted.plant(cookie.split(";")[0].split("=")[1], "cookie of a browser")
+    caller.close()
+    assert server.stop() == 0
+
+
+def test_d21_beyond_loopback_the_health_is_told_under_any_name_and_nothing_else_is(tmp_path):
+    store = tmp_path / "store"
+    create_access_key(store, "own", "admin")
+    with log_file("serve").open("wb") as log:
+        process = subprocess.Popen(
+            [BINARY, "serve", "--listen", "0.0.0.0:0", "--data", str(store),
+             "--public-base-url", "https://identity.example.com"],
+            stdout=subprocess.PIPE, stderr=log, env=plain_environment(),
+        )  # fmt: skip
+    try:
+        port = int(process.stdout.readline().rsplit(b":", 1)[1])
+        with Connection(port) as connection:
+            for host, path, status in (
+                ("10.0.0.7:8080", "/healthz", 200), ("identity.example.com", "/healthz", 200),
+                ("10.0.0.7:8080", "/identities/oauth2/authorize?request_uri=x", 403),
+                ("identity.example.com", "/identities/oauth2/authorize?request_uri=x", 400),
+            ):  # fmt: skip
+                assert connection.send("GET", path, {"Host": host}).status == status, (host, path)
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_what_is_refused_before_any_operation_is_in_the_log_too(server):
+    with Connection(server.port) as connection:
+        connection.send("GET", "/healthz", {"Host": "evil.example"})
+        connection.send("POST", "/invocations", {"Host": f"127.0.0.1:{server.port}"})
+    refused = [record for record in server.log_records() if record["level"] == "INFO" and "error" in record]
+    assert any((record.get("host"), record["status"]) == ("evil.example", 403) for record in refused)
+    unknown = "UnknownOperationException"
+    assert any((record.get("path"), record["error"]) == ("/invocations", unknown) for record in refused)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])

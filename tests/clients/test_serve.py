@@ -1,5 +1,6 @@
 """`serve` and `env`: files and their modes, ready line, exit codes, what is printed for clients."""
 
+import fcntl
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from harness import planted
 from harness.places import BINARY, plain_environment
-from harness.product import Server, command
+from harness.product import Server, command, log_file
 from harness.stories import make_workload, workload_token
 
 
@@ -38,10 +39,43 @@ def test_the_first_start_makes_a_private_data_directory(store):
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+EXIT_CODES = {signal.SIGTERM: 0, signal.SIGINT: 130}
+
+
+@pytest.mark.parametrize("signal_number", EXIT_CODES)
 def test_a_signal_ends_it_cleanly(store, signal_number):
     server = Server(store).start()
-    assert server.stop(signal_number) in ((0,) if signal_number == signal.SIGTERM else (0, 130))
+    assert server.stop(signal_number) == EXIT_CODES[signal_number]
+    assert server.log_records()[-1]["message"] == "stopped"
+
+
+@pytest.mark.parametrize("signal_number", EXIT_CODES)
+def test_a_signal_ends_a_start_that_waits_for_another_process(store, signal_number):
+    server = Server(store).start()
+    assert server.stop() == 0
+    directory = os.open(store, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    log = log_file("serve")
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", str(store)],
+            stdout=subprocess.PIPE, stderr=stderr, env=plain_environment(),
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 10
+        while "waiting for it" not in log.read_text():
+            assert time.monotonic() < deadline and process.poll() is None, "it does not say what it waits for"
+            time.sleep(0.05)
+        process.send_signal(signal_number)
+        assert process.wait(3) == EXIT_CODES[signal_number]
+        assert process.stdout.read() == b"", "it was never ready"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        os.close(directory)
+    again = Server(store).start()
+    assert again.stop() == 0
 
 
 def test_the_ready_line_is_the_only_thing_on_standard_output(store):
@@ -129,6 +163,24 @@ def test_env_works_after_the_server_has_stopped(store):
     after = json.loads(command("env", "--data", str(store), "--json").stdout)
     assert after["AWS_ACCESS_KEY_ID"] == before["AWS_ACCESS_KEY_ID"]
     assert after["AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"] == before["AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"]
+
+
+def test_env_prints_the_region_of_the_server_unless_told_otherwise(store):
+    server = Server(store, arguments=("--region", "eu-central-1")).start()
+
+    def region(*more, **environment):
+        said = command("env", "--data", str(store), "--json", *more, **environment).stdout
+        variables = json.loads(said)
+        planted.plant(variables["AWS_SECRET_ACCESS_KEY"], "secret access key")
+        assert variables["AWS_REGION"] == variables["AWS_DEFAULT_REGION"]
+        return variables["AWS_REGION"]
+
+    assert region() == "eu-central-1"
+    assert region("--url", server.url) == "eu-central-1"
+    assert region("--region", "eu-west-1") == "eu-west-1"
+    assert region(AGENT_IDENTITY_REGION="eu-west-2") == "eu-west-2"
+    assert server.stop() == 0
+    assert region() == "eu-central-1", "the one that ran last"
 
 
 def test_env_asks_which_of_two_servers_is_meant(store):
@@ -231,7 +283,10 @@ def test_settings_can_come_from_the_environment(store):
     first = Server(store).start()
     default_key = first.credentials()
     assert first.stop() == 0
-    environment = {"AGENT_IDENTITY_EGRESS_ALLOW": "127.0.0.1:9", "AGENT_IDENTITY_PUBLIC_BASE_URL": "https://i.example.com"}
+    environment = {
+        "AGENT_IDENTITY_EGRESS_ALLOW": " 127.0.0.1:9, idp.internal:443 ,",
+        "AGENT_IDENTITY_PUBLIC_BASE_URL": "https://i.example.com",
+    }
     server = Server(store, environment=environment).start()
     answer = server.caller(default_key).call("ListWorkloadIdentities")
     assert answer.status == 403, "the public base URL of the environment did not take the default key away"

@@ -1,13 +1,19 @@
 """What `serve` does not start with: each refusal names the flag, and nothing is made before it."""
 
+import json
+import os
 import selectors
+import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
+from harness import planted
 from harness.places import BINARY, plain_environment
-from harness.product import command, create_access_key, log_file
+from harness.product import Server, command, create_access_key, log_file
 
 PUBLIC = ("--public-base-url", "https://identity.example.com")
 MALFORMED = {
@@ -35,8 +41,8 @@ MALFORMED = {
 VARIABLES = {
     "AGENT_IDENTITY_TRUSTED_ISSUERS": "--trusted-issuer",
     "AGENT_IDENTITY_PUBLIC_BASE_URL": "--public-base-url",
-    "AGENT_IDENTITY_REGION": "--region",
 }
+OTHER_VARIABLES = ["EGRESS_ALLOW", "EXTRA_CA_FILE", "REGION", "LOG", "LISTEN", "DATA"]
 
 
 @pytest.fixture
@@ -63,11 +69,49 @@ def test_a_malformed_value_is_a_usage_error_that_names_its_flag(store, what):
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_an_empty_variable_is_a_mistake_and_not_a_default(store, variable):
-    """An unset variable is a default. An empty one is a script that went wrong, and must not open the server."""
+def test_an_empty_variable_that_would_open_the_server_is_a_mistake_and_not_a_default(store, variable):
+    """An unset variable is a default. An empty one of these is a script that went wrong."""
     done = serve(store, **{variable: ""})
     assert VARIABLES[variable] in done.stderr or variable in done.stderr
     assert not store.exists()
+
+
+def test_any_other_empty_variable_is_as_if_it_were_not_there(store):
+    server = Server(store, environment={f"AGENT_IDENTITY_{name}": "" for name in OTHER_VARIABLES}).start()
+    assert server.credentials().region == "us-east-1"
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("what", ["the file", "the directory"])
+def test_a_store_that_cannot_be_written_is_refused_with_the_way_to_mend_it(what):
+    """Nothing is read-only to root, who runs this as somebody else."""
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        binary = shutil.copy(BINARY, place)
+        store = Path(place) / "home" / "store"
+        store.parent.mkdir()
+        if nobody:
+            os.chown(store.parent, nobody["user"], nobody["group"])
+
+        def run(*arguments):
+            return subprocess.run(
+                [binary, *arguments, "--data", str(store)], capture_output=True, text=True, timeout=30,
+                env=plain_environment(), **nobody,
+            )  # fmt: skip
+
+        made = run("access-keys", "create", "--name", "first", "--grant", "admin", "--json")
+        assert made.returncode == 0, made.stderr
+        planted.plant(json.loads(made.stdout)["secretAccessKey"], "secret access key")
+        database = store / "agent-identity.db"
+        (database if what == "the file" else store).chmod(0o400 if what == "the file" else 0o500)
+        for arguments in (("serve", "--listen", "127.0.0.1:0"), ("access-keys", "list"), ("access-keys", "revoke", "first")):
+            done = run(*arguments)
+            log_file("command").write_text(done.stderr)
+            assert (done.returncode, done.stdout) == (1, ""), done
+            assert str(database) in done.stderr and "read-only" in done.stderr and "chmod 600" in done.stderr
+            assert "the log has its cause" not in done.stderr
+        store.chmod(0o700)
 
 
 @pytest.mark.parametrize("host", ["id.example.com", "192.0.2.1", "localhost.evil.example", "127.0.0.1.evil.example"])

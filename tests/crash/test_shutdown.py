@@ -114,8 +114,9 @@ def test_a_second_signal_ends_it_at_once(story, vendor, second):
     time.sleep(1)
     assert server.process.poll() is None, "the first signal waits for what is in flight"
     began = time.monotonic()
-    server.stop(second)
+    code = server.stop(second)
     assert time.monotonic() - began < 1
+    assert code == {signal.SIGTERM: 1, signal.SIGINT: 130}[second], "a request was cut off"
     reading.join(5)
     assert ended == ["without an answer"]
     again = Server(server.data, server.allow_egress).start()
@@ -138,6 +139,19 @@ def test_sigterm_lets_a_request_in_flight_finish(story, vendor):
     reading.join(5)
     assert len(answers) == 1
     assert vendor.call_api(answers[0])[0] == 200
+
+
+def test_sigint_too_lets_a_request_in_flight_finish_and_says_that_it_was_interrupted(story, vendor):
+    server, caller, provider = story
+    wat = workload_token(caller, "agent")
+    vendor.make_trouble("slow", remaining=1, milliseconds=2000)
+    answers = []
+    reading = threading.Thread(target=lambda: answers.append(machine_token(caller, wat, provider)))
+    reading.start()
+    until_the_vendor_is_asked(vendor)
+    assert server.stop(signal.SIGINT) == 130
+    reading.join(5)
+    assert len(answers) == 1
 
 
 def test_sigterm_does_not_wait_for_idle_connections(story):

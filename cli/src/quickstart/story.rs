@@ -28,26 +28,26 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     let began = World::now();
     say(
         "agent-identity quickstart: a user, an agent, two protected APIs, one vault. All real, all on this machine.",
-    );
+    )?;
     let world = World::start(directory).await?;
-    say(&format!("  server             {}", world.url));
-    say(&format!("  company's sign-in  {}", world.company.issuer()));
-    say(&format!("  calendar vendor    {}", world.vendor.issuer()));
-    say(&format!("  calendar, weather  {}", world.api.origin()));
+    say(&format!("  server             {}", world.url))?;
+    say(&format!("  company's sign-in  {}", world.company.issuer()))?;
+    say(&format!("  calendar vendor    {}", world.vendor.issuer()))?;
+    say(&format!("  calendar, weather  {}", world.api.origin()))?;
     let sdk = Sdk::new(&world)?;
 
     step(
         1,
         "You register the agent, and how it gets at the two APIs. Secrets go into the vault and never come back.",
-    );
+    )?;
     register(&world, &sdk).await?;
 
-    step(2, "A user signs in at the company's own identity provider. Your app gets a JWT.");
+    step(2, "A user signs in at the company's own identity provider. Your app gets a JWT.")?;
     let user_token = sign_in(&world).await?;
-    wire(&format!("id_token {}", shorten(user_token.expose())));
-    wire(&format!("         says {}", claims(user_token.expose())));
+    wire(&format!("id_token {}", shorten(user_token.expose())))?;
+    wire(&format!("         says {}", claims(user_token.expose())))?;
 
-    step(3, "The JWT becomes a workload access token: this agent, for this user, for 15 minutes.");
+    step(3, "The JWT becomes a workload access token: this agent, for this user, for 15 minutes.")?;
     let answer = sdk
         .call(
             "/identities/GetWorkloadAccessTokenForJWT",
@@ -55,10 +55,10 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
         )
         .await?;
     let wat = Secret::new(text(&answer, "workloadAccessToken")?);
-    wire("POST /identities/GetWorkloadAccessTokenForJWT");
-    wire(&format!("  -> workloadAccessToken {}", shorten(wat.expose())));
+    wire("POST /identities/GetWorkloadAccessTokenForJWT")?;
+    wire(&format!("  -> workloadAccessToken {}", shorten(wat.expose())))?;
 
-    step(4, "The agent asks for a calendar token. The user has not agreed yet, so it gets a link for them.");
+    step(4, "The agent asks for a calendar token. The user has not agreed yet, so it gets a link for them.")?;
     let wanted = json!({
         "workloadIdentityToken": wat.expose(),
         "resourceCredentialProviderName": "calendar",
@@ -69,31 +69,31 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     let answer = sdk.call("/identities/oauth2/token", &wanted).await?;
     let link = text(&answer, "authorizationUrl")?;
     let session = text(&answer, "sessionUri")?.to_owned();
-    wire("POST /identities/oauth2/token");
-    wire(&format!("  -> authorizationUrl {}", shorten(link)));
+    wire("POST /identities/oauth2/token")?;
+    wire(&format!("  -> authorizationUrl {}", shorten(link)))?;
 
-    step(5, "The user opens it, sees which agent wants what, signs in at the vendor and agrees.");
+    step(5, "The user opens it, sees which agent wants what, signs in at the vendor and agrees.")?;
     let returned = consent(&world, link).await?;
-    wire(&format!("GET {}", shorten(returned.as_str())));
+    wire(&format!("GET {}", shorten(returned.as_str())))?;
 
     step(
         6,
         "Your app sees the same user come back, and says so. Only now is the code exchanged and the tokens stored.",
-    );
+    )?;
     sdk.call(
         "/identities/CompleteResourceTokenAuth",
         &json!({ "sessionUri": session, "userIdentifier": { "userToken": user_token.expose() } }),
     )
     .await?;
-    wire("POST /identities/CompleteResourceTokenAuth");
-    wire("  -> 200 {}");
+    wire("POST /identities/CompleteResourceTokenAuth")?;
+    wire("  -> 200 {}")?;
 
-    step(7, "The agent asks again, gets the token, and reads the user's calendar.");
+    step(7, "The agent asks again, gets the token, and reads the user's calendar.")?;
     let token = access_token(&sdk, &wanted).await?;
-    wire(&format!("  -> accessToken {}", shorten(token.expose())));
+    wire(&format!("  -> accessToken {}", shorten(token.expose())))?;
     read_calendar(&world, &token).await?;
 
-    step(8, "It gets an API key for the weather the same way, and uses it.");
+    step(8, "It gets an API key for the weather the same way, and uses it.")?;
     let answer = sdk
         .call(
             "/identities/api-key",
@@ -101,8 +101,8 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
         )
         .await?;
     let key = Secret::new(text(&answer, "apiKey")?);
-    wire("POST /identities/api-key");
-    wire(&format!("  -> apiKey {}", shorten(key.expose())));
+    wire("POST /identities/api-key")?;
+    wire(&format!("  -> apiKey {}", shorten(key.expose())))?;
     let weather = get(&world, "/weather", ("x-api-key", key)).await?;
     expect_ok(&weather, "/weather")?;
 
@@ -111,30 +111,32 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
         &format!(
             "The calendar token runs out ({VENDOR_TOKEN_SECONDS} s here). The vault refreshes it by itself."
         ),
-    );
+    )?;
     tokio::time::sleep(Duration::from_millis(u64::from(VENDOR_TOKEN_SECONDS) * 1000 + 200)).await;
     let refused = get(&world, "/calendar", bearer(&token)).await?;
-    wire(&format!("GET {}/calendar, old token -> {}", world.api.origin(), refused.status));
+    wire(&format!("GET {}/calendar, old token -> {}", world.api.origin(), refused.status))?;
     if refused.status != 401 {
         return Err("the old token should have run out".into());
     }
     let before = world.vendor.counts().refresh_token;
     let fresh = access_token(&sdk, &wanted).await?;
-    wire(&format!("  -> accessToken {}", shorten(fresh.expose())));
+    wire(&format!("  -> accessToken {}", shorten(fresh.expose())))?;
     read_calendar(&world, &fresh).await?;
     let refreshes = world.vendor.counts().refresh_token.saturating_sub(before);
-    wire(&format!("the vendor saw {refreshes} refresh, and gave a new refresh token, which is in the vault"));
+    wire(&format!(
+        "the vendor saw {refreshes} refresh, and gave a new refresh token, which is in the vault"
+    ))?;
     if refreshes != 1 || fresh == token {
         return Err("the vault should have refreshed the token exactly once".into());
     }
 
     let took = World::now().since(began);
-    say("");
+    say("")?;
     say(&format!(
         "Done in {:.1} s. No secret left the vault but the two credentials that the agent asked for.",
         took.as_secs_f64()
-    ));
-    go_on(directory, &world, keep);
+    ))?;
+    go_on(directory, &world, keep)?;
     if keep {
         world.server.await?;
     }
@@ -147,7 +149,7 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
         &json!({ "name": AGENT, "allowedResourceOauth2ReturnUrls": [format!("{APP_URL}/connected")] }),
     )
     .await?;
-    wire(&format!("POST /identities/CreateWorkloadIdentity {{\"name\":\"{AGENT}\",…}}"));
+    wire(&format!("POST /identities/CreateWorkloadIdentity {{\"name\":\"{AGENT}\",…}}"))?;
     let discovery = format!("{}/.well-known/openid-configuration", world.vendor.issuer());
     let created = sdk
         .call(
@@ -164,8 +166,8 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
         )
         .await?;
     let callback = text(&created, "callbackUrl")?;
-    wire("POST /identities/CreateOauth2CredentialProvider {\"name\":\"calendar\",…}");
-    wire(&format!("  -> callbackUrl {callback}  (registered at the vendor)"));
+    wire("POST /identities/CreateOauth2CredentialProvider {\"name\":\"calendar\",…}")?;
+    wire(&format!("  -> callbackUrl {callback}  (registered at the vendor)"))?;
     if !world.vendor.add_redirect_uri(AGENT_CLIENT, callback) {
         return Err("the vendor does not know the agent's client".into());
     }
@@ -174,7 +176,7 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
         &json!({ "name": "weather", "apiKey": world.api_key.expose() }),
     )
     .await?;
-    wire("POST /identities/CreateApiKeyCredentialProvider {\"name\":\"weather\",…}");
+    wire("POST /identities/CreateApiKeyCredentialProvider {\"name\":\"weather\",…}")?;
     Ok(())
 }
 
@@ -230,7 +232,7 @@ async fn consent(world: &World, link: &str) -> CommandResult<Url> {
     if page.status != 200 || !page.html.contains(AGENT) || !page.html.contains(CALENDAR_SCOPE) {
         return Err("the page before the vendor should name the agent and what it asks for".into());
     }
-    wire(&format!("GET {} -> a page: \"The agent {AGENT} asks for access\"", page.url.path()));
+    wire(&format!("GET {} -> a page: \"The agent {AGENT} asks for access\"", page.url.path()))?;
     let login = browser.submit(&page, &[], APP_URL).await?;
     let (name, password) = world.vendor.user();
     let consent =
@@ -239,7 +241,7 @@ async fn consent(world: &World, link: &str) -> CommandResult<Url> {
 }
 
 async fn access_token(sdk: &Sdk<'_>, wanted: &Value) -> CommandResult<Secret> {
-    wire("POST /identities/oauth2/token");
+    wire("POST /identities/oauth2/token")?;
     let answer = sdk.call("/identities/oauth2/token", wanted).await?;
     Ok(Secret::new(text(&answer, "accessToken")?))
 }
@@ -247,7 +249,7 @@ async fn access_token(sdk: &Sdk<'_>, wanted: &Value) -> CommandResult<Secret> {
 async fn read_calendar(world: &World, token: &Secret) -> CommandResult {
     let calendar = get(world, "/calendar", bearer(token)).await?;
     expect_ok(&calendar, "/calendar")?;
-    wire(&format!("GET {}/calendar -> {}", world.api.origin(), String::from_utf8_lossy(&calendar.body)));
+    wire(&format!("GET {}/calendar -> {}", world.api.origin(), String::from_utf8_lossy(&calendar.body)))?;
     Ok(())
 }
 
@@ -280,35 +282,35 @@ fn parameter(url: &Url, name: &str) -> CommandResult<String> {
     found.ok_or_else(|| format!("the redirect has no `{name}`").into())
 }
 
-fn go_on(directory: &Path, world: &World, keep: bool) {
-    say("");
+fn go_on(directory: &Path, world: &World, keep: bool) -> CommandResult {
+    say("")?;
     if keep {
-        say(&format!("It is still running, until Ctrl-C: {}", world.url));
+        say(&format!("It is still running, until Ctrl-C: {}", world.url))?;
         let program =
             std::env::current_exe().map_or("agent-identity".to_owned(), |path| path.display().to_string());
-        say(&format!("  eval \"$({program} env --data {} --url {})\"", directory.display(), world.url));
+        say(&format!("  eval \"$({program} env --data {} --url {})\"", directory.display(), world.url))?;
     } else {
-        say("Go on with a server of your own:");
-        say("  cargo run --release -- serve");
-        say("and in another terminal:");
-        say("  eval \"$(cargo run --release -- env)\"");
+        say("Go on with a server of your own:")?;
+        say("  cargo run --release -- serve")?;
+        say("and in another terminal:")?;
+        say("  eval \"$(cargo run --release -- env)\"")?;
     }
     say(
         "  python3 -c 'import boto3; print(boto3.client(\"bedrock-agentcore-control\").list_workload_identities()[\"workloadIdentities\"])'",
-    );
+    )
 }
 
-fn step(number: u32, words: &str) {
-    say("");
-    say(&format!("{number}. {words}"));
+fn step(number: u32, words: &str) -> CommandResult {
+    say("")?;
+    say(&format!("{number}. {words}"))
 }
 
-fn wire(line: &str) {
-    say(&format!("   {line}"));
+fn wire(line: &str) -> CommandResult {
+    say(&format!("   {line}"))
 }
 
-fn say(line: &str) {
-    output::print(line);
+fn say(line: &str) -> CommandResult {
+    output::print(line)
 }
 
 /// The beginning of a long value: enough to recognise it, too little to use it.

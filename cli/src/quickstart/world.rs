@@ -51,7 +51,7 @@ pub struct World {
     /// The access key that the server made.
     pub key: DefaultKey,
     /// The server, until nobody needs it.
-    pub server: tokio::task::JoinHandle<()>,
+    pub server: tokio::task::JoinHandle<bool>,
 }
 
 fn secret() -> Secret {

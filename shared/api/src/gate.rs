@@ -22,12 +22,20 @@ pub enum Hosts {
     /// These authorities only, in lower case: a page of another site that had its name point at this machine (DNS
     /// rebinding) is refused.
     Only(Vec<String>),
+    /// These, and `/healthz` under any name: beyond loopback, where a load balancer asks by address and a page that asks learns
+    /// nothing.
+    OnlyButHealth(Vec<String>),
 }
+
+/// Where its health is asked.
+pub(crate) const HEALTH: &str = "/healthz";
 
 impl Hosts {
     fn admits(&self, target: &Uri, headers: &HeaderMap) -> bool {
-        let Self::Only(hosts) = self else {
-            return true;
+        let hosts = match self {
+            Self::Any => return true,
+            Self::OnlyButHealth(_) if target.path() == HEALTH => return true,
+            Self::Only(hosts) | Self::OnlyButHealth(hosts) => hosts,
         };
         // A target that names an authority of its own overrides Host (RFC 9112 §3.2.2): nobody but a proxy is sent one.
         if target.authority().is_some() {
@@ -45,6 +53,9 @@ impl Hosts {
 /// client sends can set.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
+
+/// So much of a foreign `Host` is logged.
+const SHOWN_HOST: usize = 128;
 
 /// A body is read to this size.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -76,6 +87,15 @@ pub(crate) async fn pass(State(api): State<Api>, request: Request, next: Next) -
         if admitted {
             next.run(request).await
         } else {
+            let host =
+                request.headers().get(header::HOST).map(|host| host.as_bytes().escape_ascii().to_string());
+            let host: String = host.unwrap_or_default().chars().take(SHOWN_HOST).collect();
+            tracing::info!(
+                host,
+                status = 403,
+                error = "AccessDeniedException",
+                "refused: this Host is not served"
+            );
             Failure::new(
                 "AccessDeniedException",
                 StatusCode::FORBIDDEN,
@@ -181,6 +201,20 @@ mod tests {
         for wrong in [&["localhost"][..], &["evil.example:7420"], &[], &["localhost:7420", "localhost:7420"]]
         {
             assert!(!admits(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn beyond_loopback_the_health_is_told_under_any_name_and_nothing_else_is() {
+        let hosts = Hosts::OnlyButHealth(vec!["id.example".to_owned()]);
+        for (path, host, admitted) in [
+            ("/healthz", "10.0.0.7:8080", true),
+            ("/healthz", "id.example", true),
+            ("/", "id.example", true),
+            ("/", "10.0.0.7:8080", false),
+            ("/healthz/", "10.0.0.7:8080", false),
+        ] {
+            assert_eq!(hosts.admits(&Uri::from_static(path), &headers(&[host])), admitted, "{path} {host}");
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn router(api: Api, more: Router<Api>) -> Router {
             .route(RETURN_PATH, get(browser::returned)),
     };
     Router::new()
-        .route("/healthz", get(gate::health))
+        .route(gate::HEALTH, get(gate::health))
         .merge(browser)
         .merge(more)
         .fallback(any(operations::serve))

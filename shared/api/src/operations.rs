@@ -117,6 +117,8 @@ pub(crate) async fn serve(State(api): State<Api>, request: Request) -> Response 
             Some(operation) => elsewhere(operation),
             None => unknown(&parts.method, parts.uri.path()),
         };
+        let (path, status, error) = (shown(parts.uri.path()), refused.status.as_u16(), refused.name);
+        tracing::info!(method = %parts.method, path, status, error, "refused");
         return drain(&api, body).await.err().unwrap_or(refused).into_response();
     };
     let mut principal = None;
@@ -247,8 +249,13 @@ fn log(
     }
 }
 
+/// So much of a path that nobody knows is repeated.
+fn shown(path: &str) -> String {
+    path.chars().take(128).collect()
+}
+
 fn unknown(method: &Method, path: &str) -> Failure {
-    let path: String = path.chars().take(128).collect();
+    let path = shown(path);
     Failure::new(
         "UnknownOperationException",
         StatusCode::NOT_FOUND,

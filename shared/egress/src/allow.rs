@@ -79,6 +79,13 @@ pub(crate) fn bare(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
+impl FromIterator<AllowList> for AllowList {
+    /// All of their entries.
+    fn from_iter<T: IntoIterator<Item = Self>>(lists: T) -> Self {
+        Self(lists.into_iter().flat_map(|list| list.0).collect())
+    }
+}
+
 impl FromStr for AllowRule {
     type Err = AllowRuleError;
 
