@@ -4,6 +4,11 @@
 #[path = "emulators/place.rs"]
 mod place;
 
+#[path = "emulators/proxy.rs"]
+mod proxy;
+
+#[path = "emulators/faults.rs"]
+mod faults;
 #[path = "emulators/keys.rs"]
 mod keys;
 #[path = "emulators/secrets.rs"]

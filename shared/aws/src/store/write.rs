@@ -87,10 +87,15 @@ impl DynamoStore {
         let token = random::bytes::<16>(&*self.random);
         let mut pace = Pace::new(&*self.random);
         let mut is_unknown = false;
+        // One instant for all attempts, and one request: DynamoDB takes a transaction that differs for another one.
+        let now = self.clock.now();
+        let transaction = match writes.as_slice() {
+            [] => return Ok(()),
+            [Write::Put { .. } | Write::Delete { .. }] => Vec::new(),
+            several => self.transaction(several, &token, now)?,
+        };
         loop {
-            let now = self.clock.now();
             let attempt = match writes.as_slice() {
-                [] => return Ok(()),
                 [Write::Put { key, condition, expires_at, due, bytes }] => {
                     let row = Row {
                         key: key.clone(),
@@ -102,7 +107,7 @@ impl DynamoStore {
                     self.put(row, *condition, &token, now).await
                 }
                 [Write::Delete { key, version }] => self.delete(key, *version, now).await,
-                several => self.transact(several, &token, now).await,
+                _ => self.transact(transaction.clone(), &token).await,
             };
             match attempt {
                 Attempt::Done => return Ok(()),
@@ -198,14 +203,21 @@ impl DynamoStore {
         one(sent.map(drop).map_err(fault))
     }
 
-    async fn transact(&self, writes: &[Write], token: &[u8], now: Timestamp) -> Attempt {
-        let items = writes.iter().map(|write| self.transacted(write, token, now)).collect();
-        let items: Vec<TransactWriteItem> = match items {
-            Ok(items) => items,
-            Err(reason) => {
-                return Attempt::Failed(Fault::Refused { code: "BuildError".to_owned(), message: reason });
-            }
-        };
+    /// The items of a transaction.
+    fn transaction(
+        &self,
+        writes: &[Write],
+        token: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
+        writes
+            .iter()
+            .map(|write| self.transacted(write, token, now))
+            .collect::<Result<_, _>>()
+            .map_err(StoreError::Failed)
+    }
+
+    async fn transact(&self, items: Vec<TransactWriteItem>, token: &[u8]) -> Attempt {
         let sent = self
             .writing()
             .transact_write_items()

@@ -24,7 +24,7 @@ fn key(name: &str, kind: KeyType) -> KeySchemaElement {
 }
 
 /// A new table with the schema of `infra/template.yaml`.
-async fn create_table(endpoint: &str) -> String {
+pub async fn create_table(endpoint: &str) -> String {
     let table = format!("contract-{}", encoding::hex(&random::bytes::<8>(&SystemRandom)));
     let index = GlobalSecondaryIndex::builder()
         .index_name("due")
