@@ -107,14 +107,21 @@ impl AwsConnection {
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(context)
             .build_https();
-        Ok(Self::with_http_client(settings, http))
+        Ok(Self::with(settings, http, SharedCredentialsProvider::new(EnvironmentCredentials)))
     }
 
-    pub(crate) fn with_http_client(settings: AwsSettings, http: SharedHttpClient) -> Self {
+    /// For tests of the requests: what is sent goes to `http`.
+    #[cfg(test)]
+    pub(crate) fn with_credentials(settings: AwsSettings, http: SharedHttpClient) -> Self {
+        let credentials = Credentials::new("AKIATEST", "secret", None, None, "test");
+        Self::with(settings, http, SharedCredentialsProvider::new(credentials))
+    }
+
+    fn with(settings: AwsSettings, http: SharedHttpClient, credentials: SharedCredentialsProvider) -> Self {
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(settings.region.clone()))
-            .credentials_provider(SharedCredentialsProvider::new(EnvironmentCredentials))
+            .credentials_provider(credentials)
             .identity_cache(IdentityCache::no_cache())
             .http_client(http)
             .timeout_config(

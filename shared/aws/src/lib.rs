@@ -7,6 +7,8 @@
 mod connection;
 mod events;
 mod fault;
+#[cfg(test)]
+mod golden;
 mod pace;
 mod queue;
 mod secrets;

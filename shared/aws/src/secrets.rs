@@ -116,11 +116,12 @@ impl SecretsManager {
     }
 
     /// Makes the secret, without a version yet. That it is there already is no error: two may make it at once.
-    async fn create(&self, name: &str) -> Result<(), Fault> {
+    async fn create(&self, name: &str, version: &str) -> Result<(), Fault> {
         let made = self
             .client()
             .create_secret()
             .name(name)
+            .client_request_token(version)
             .set_kms_key_id(self.kms_key_id.clone())
             .tags(Tag::builder().key(MANAGED_TAG).value("true").build())
             .send()
@@ -177,7 +178,7 @@ impl SecretStore for SecretsManager {
         let name = self.full_name(name);
         let version = encoding::hex(&random::bytes::<16>(&*self.random));
         let stored = match self.put_version(&name, value, &version).await {
-            Err(fault) if fault.is("ResourceNotFoundException") => match self.create(&name).await {
+            Err(fault) if fault.is("ResourceNotFoundException") => match self.create(&name, &version).await {
                 Ok(()) => self.put_version(&name, value, &version).await,
                 Err(fault) => Err(fault),
             },
