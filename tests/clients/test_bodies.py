@@ -170,3 +170,21 @@ def test_what_is_no_http_does_no_harm(server, caller, request_bytes):
             answer = b""
     assert not answer.startswith(b"HTTP/1.1 5") and not answer.startswith(b"HTTP/1.1 2"), answer
     assert caller.call("ListWorkloadIdentities").status == 200
+
+
+@pytest.mark.parametrize("length_first", [True, False])
+def test_a_body_with_two_framings_is_read_by_its_chunks_and_ends_the_connection(server, length_first):
+    """RFC 9112 §6.1: whoever is in front may have read it by the other, and take what follows for its own."""
+    framings = ["Content-Length: 40", "Transfer-Encoding: chunked"]
+    lines = [
+        "POST /nothing-is-here HTTP/1.1", f"Host: 127.0.0.1:{server.port}",
+        *(framings if length_first else framings[::-1]), "", "2\r\n{}\r\n0\r\n\r\n",
+    ]  # fmt: skip
+    smuggled = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(("\r\n".join(lines) + smuggled).encode())
+        answer = b""
+        while received := client.recv(65536):
+            answer += received
+    assert answer.startswith(b"HTTP/1.1 404 ") and b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1, "what followed was taken for a request"

@@ -85,9 +85,12 @@ def test_fifty_tags_are_accepted_and_fifty_one_are_not(caller, fresh):
 
 @pytest.mark.parametrize(
     "tags",
-    [{"": "empty key"}, {"k" * 129: "long key"}, {"key": "v" * 257}, {"bad|key": "value"}],
-    ids=["empty key", "long key", "long value", "forbidden character"],
-)
+    [
+        {"": "empty key"}, {"k" * 129: "long key"}, {"key": "v" * 257}, {"bad|key": "value"},
+        {"aws:mine": "value"}, {"AWS:mine": "value"},
+    ],
+    ids=["empty key", "long key", "long value", "forbidden character", "a key of AWS's", "a key of AWS's in capitals"],
+)  # fmt: skip
 @pytest.mark.parametrize("operation", ["CreateWorkloadIdentity", "CreateApiKeyCredentialProvider"])
 def test_a_tag_beyond_its_limits_is_refused(caller, fresh, operation, tags):
     members = {"apiKey": planted.new_secret("API key")} if "ApiKey" in operation else {}

@@ -56,6 +56,12 @@ function authenticationOf(ctx) {
   return 'none';
 }
 
+/** The `kid` in the header of the client's assertion, if it sent one. */
+function assertionKid(params) {
+  if (!params.client_assertion) return undefined;
+  return JSON.parse(Buffer.from(params.client_assertion.split('.')[0], 'base64url')).kid;
+}
+
 /** Koa middleware around the provider: `slow` waits first, `status` never reaches the grant, `drop` commits and hangs up. */
 export function recordTokenRequests(log) {
   return async (ctx, next) => {
@@ -78,6 +84,7 @@ export function recordTokenRequests(log) {
       grantType: params.grant_type ?? 'missing',
       clientId: ctx.oidc?.client?.clientId,
       authentication: authenticationOf(ctx),
+      assertionKid: assertionKid(params),
       scope: params.scope,
       resource: params.resource,
       redirectUri: params.redirect_uri,

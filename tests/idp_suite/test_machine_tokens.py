@@ -55,6 +55,7 @@ def test_a_token_is_fetched_with_a_private_key_that_the_vault_keeps(
     token = machine_token(caller, wat, name)
     (request,) = normal_vendor.token_requests()
     assert request["authentication"] == "private_key_jwt"
+    assert request["assertionKid"] == public_jwk["kid"] == name, "a client with several keys says which one it is"
     assert normal_vendor.call_api(token)[1]["client"] == name
 
 

@@ -82,6 +82,9 @@ pub(crate) async fn pass(State(api): State<Api>, request: Request, next: Next) -
         None => Id::<RequestId>::random(&*api.services.ports().random).hyphenated(),
     };
     let span = tracing::info_span!("request", request_id = %id);
+    // RFC 9112 §6.1: a request with two framings, chunks and a Content-Length, ends its connection. hyper reads the chunks and
+    // has dropped the other by now, so that each chunked request does.
+    let last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let admitted = api.hosts.admits(request.uri(), request.headers());
     let work = async move {
         if admitted {
@@ -113,6 +116,9 @@ pub(crate) async fn pass(State(api): State<Api>, request: Request, next: Next) -
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-amzn-requestid", value);
+    }
+    if last {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -166,7 +166,8 @@ impl From<TokenRefused> for Error {
             }
             TokenRefused::KeysUnavailable(reason) => Self::new(
                 ErrorKind::Throttling,
-                "the keys of the user token's issuer cannot be read now, try again",
+                "the key of the user token cannot be had from its issuer now: the issuer does not answer, or was asked less than 30 s ago \
+                 and had no key of that `kid`; try again",
             )
             .with_detail(reason),
         }

@@ -138,6 +138,15 @@ pub trait SigningKeys: Send + Sync {
         message: &[u8],
         provider: &ProviderName,
     ) -> Result<Vec<u8>, SecretError>;
+
+    /// The `kid` under which the public half of a key is registered, if its keeper gives it one (RFC 7515 §4.1.4).
+    ///
+    /// # Errors
+    /// [`SecretError`], but that there is no such key is left to [`SigningKeys::sign`] to say.
+    async fn key_id(&self, key_arn: &str) -> Result<Option<String>, SecretError> {
+        let _no_name_of_its_own = key_arn;
+        Ok(None)
+    }
 }
 
 /// What happened to a connection, for whoever must act on it.

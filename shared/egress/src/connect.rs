@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_identity_core::http::HttpError;
 use async_trait::async_trait;
+use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -60,7 +61,8 @@ impl Connector {
     /// [`HttpError::Forbidden`], [`HttpError::NotSent`]; never `Unknown`.
     pub async fn connect(&self, target: &Target) -> Result<Box<dyn Stream>, HttpError> {
         let addresses = self.addresses(target).await?;
-        let stream = connect_to_first(&addresses).await.map_err(|error| target.not_sent(error))?;
+        let stream =
+            connect_to_first(&addresses).await.map_err(|error| target.not_sent(unconnected(&error)))?;
         // Small requests, each of which waits for its answer.
         let _ = stream.set_nodelay(true);
         if !target.tls {
@@ -69,7 +71,7 @@ impl Connector {
         let config = self.tls.config().await.map_err(|error| target.not_sent(error))?;
         let name = server_name(&target.host).map_err(|error| target.not_sent(error))?;
         let stream = TlsConnector::from(config).connect(name, stream).await;
-        Ok(Box::new(stream.map_err(|error| target.not_sent(format!("TLS: {error}")))?))
+        Ok(Box::new(stream.map_err(|error| target.not_sent(no_handshake(&error)))?))
     }
 
     /// The addresses of the target, each of them allowed. One that is not forbids the target: a name that leads here and
@@ -131,6 +133,27 @@ async fn connect_to_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 }
 
 /// The name that the certificate must be for.
+fn unconnected(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Why there is no TLS: a certificate is what its operator can do something about.
+fn no_handshake(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        // Also where it only claims to be of an authority that is trusted.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => {
+            "its certificate is not trusted here; AGENT_IDENTITY_EXTRA_CA_FILE names further roots".to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(why)) => format!("its certificate is not accepted: {why}"),
+        _ => format!("TLS: {error}"),
+    }
+}
+
 fn server_name(host: &Host<String>) -> Result<ServerName<'static>, rustls_pki_types::InvalidDnsNameError> {
     match host {
         Host::Ipv4(address) => Ok(IpAddr::from(*address).into()),

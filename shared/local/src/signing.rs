@@ -176,6 +176,17 @@ impl SigningKeys for LocalSigningKeys {
             self.sealer.open(Purpose::Secret, &context, &sealed).await.map_err(SecretError::from)?;
         sign(algorithm, &private, message)
     }
+
+    /// As in [`LocalSigningKeys::public_jwk`].
+    async fn key_id(&self, key_arn: &str) -> Result<Option<String>, SecretError> {
+        let name = self.database.read(|connection| {
+            connection
+                .prepare_cached("SELECT name FROM signing_keys WHERE arn = ?1")?
+                .query_row([key_arn], |row| row.get(0))
+                .optional()
+        })?;
+        Ok(name)
+    }
 }
 
 struct Generated {

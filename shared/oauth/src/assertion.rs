@@ -13,9 +13,11 @@ use crate::discovery::{Server, method_name};
 pub const ASSERTION_LIFE: Duration = Duration::from_secs(300);
 
 /// What is signed: header and claims (RFC 7515 §5.1). `iss` and `sub` are the client, `aud` the token endpoint unless the
-/// configuration names another.
+/// configuration names another; `kid` is the key's, unless the configuration names another: a client with several keys
+/// registered says which one it is.
 pub fn signing_input(
     config: &PrivateKeyJwt,
+    kid: Option<&str>,
     client_id: &str,
     token_endpoint: &str,
     now: Timestamp,
@@ -24,6 +26,9 @@ pub fn signing_input(
     let mut header = object(&config.header_claims);
     header.insert("alg".to_owned(), config.algorithm.as_str().into());
     header.insert("typ".to_owned(), "JWT".into());
+    if let Some(kid) = kid {
+        header.entry("kid").or_insert_with(|| kid.into());
+    }
     let mut claims = object(&config.payload_claims);
     claims.entry("aud").or_insert_with(|| token_endpoint.into());
     claims.remove("nbf");

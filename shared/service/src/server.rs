@@ -10,6 +10,7 @@ use agent_identity_oauth::discovery::{
 };
 
 use crate::Services;
+use crate::token_call::out_of_reach;
 
 impl Services {
     /// The provider's authorization server.
@@ -22,7 +23,12 @@ impl Services {
             ServerSource::Known(server) => Ok(Arc::new(server)),
             ServerSource::Discover { url } => {
                 let read = async {
-                    let response = self.ports.http.send(metadata_request(&url)).await?;
+                    let response = self
+                        .ports
+                        .http
+                        .send(metadata_request(&url))
+                        .await
+                        .map_err(|error| out_of_reach(provider, error))?;
                     if response.status >= 500 {
                         return Err(Error::new(
                             ErrorKind::Throttling,

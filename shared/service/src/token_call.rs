@@ -50,7 +50,8 @@ impl Services {
     /// Finds the provider's server and proves who the client is.
     ///
     /// # Errors
-    /// `Validation` when the configuration is not usable, or a secret or key is missing.
+    /// `Validation` when the configuration is not usable, or a secret or key is missing; `Throttling` when they cannot be read
+    /// now.
     pub(crate) async fn client(&self, provider: &Oauth2Provider) -> Result<Client> {
         let server = self.server(provider).await?;
         let method = assertion::client_authentication(
@@ -85,8 +86,10 @@ impl Services {
             .as_ref()
             .ok_or_else(|| misconfigured(provider, &"PRIVATE_KEY_JWT needs privateKeyJwtConfig"))?;
         let jti = Id::<Client>::random(&*self.ports.random).to_string();
+        let kid = self.ports.signing_keys.key_id(&config.key_arn).await?;
         let input = assertion::signing_input(
             config,
+            kid.as_deref(),
             &provider.registration.client_id,
             &server.token_endpoint,
             self.now(),
@@ -106,7 +109,7 @@ impl Services {
             Ok(response) => response,
             Err(error @ HttpError::Unknown { .. }) => return Outcome::Unknown(error.to_string()),
             Err(error @ (HttpError::Forbidden { .. } | HttpError::NotSent { .. })) => {
-                return Outcome::NotSent(error.into());
+                return Outcome::NotSent(out_of_reach(provider, error));
             }
         };
         match parse_token_response(provider.registration.vendor, &response) {
@@ -151,6 +154,19 @@ impl Client {
 /// What the client of ours is told when the provider refused.
 pub(crate) fn refusal(provider: &Oauth2Provider, code: RefusalCode) -> Error {
     misconfigured(provider, &format!("the provider answered `{}`", code.as_str()))
+}
+
+/// What the client of ours is told when a server of the provider's cannot be reached: which provider, and what kind of trouble.
+pub(crate) fn out_of_reach(provider: &Oauth2Provider, error: HttpError) -> Error {
+    match &error {
+        // It will stay so, and the text says what would allow it.
+        HttpError::Forbidden { .. } => error.into(),
+        HttpError::NotSent { reason, .. } | HttpError::Unknown { reason, .. } => Error::new(
+            ErrorKind::Throttling,
+            format!("the provider `{}` cannot be reached now: {reason}; try again", provider.name),
+        )
+        .with_detail(error),
+    }
 }
 
 /// What the client of ours is told when the provider cannot be asked now.

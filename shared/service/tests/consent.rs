@@ -518,3 +518,32 @@ async fn resources_that_leave_no_room_for_tokens_are_refused_before_anybody_cons
     let (kind, text) = refused(world.services.get_oauth2_token(&world.admin, wanted).await);
     assert!(kind == ErrorKind::Validation && text.contains("resources"), "{text}");
 }
+
+#[tokio::test]
+async fn a_provider_that_cannot_be_reached_is_named_with_the_kind_of_trouble() {
+    let world = World::with_calendar().await;
+    let mut wanted = request(&world.wat(AGENT, "ada").await);
+    wanted.flow = Flow::M2m;
+    world.provider.will(Reply::NotSent);
+    let (kind, text) = refused(world.services.get_oauth2_token(&world.admin, wanted).await);
+    assert_eq!(kind, ErrorKind::Throttling);
+    assert_eq!(text, "the provider `calendar` cannot be reached now: test; try again");
+}
+
+#[tokio::test]
+async fn a_return_url_that_is_not_ascii_is_percent_encoded_on_the_way_back() {
+    use agent_identity_core::workload::ReturnUrl;
+    use agent_identity_service::workload::UpdateWorkload;
+    let world = World::with_calendar().await;
+    let url = ReturnUrl::parse("https://app.example/zur\u{fc}ck?a=\u{20ac}").unwrap();
+    let update =
+        UpdateWorkload { name: WorkloadName::parse(AGENT).unwrap(), return_urls: Some(vec![url.clone()]) };
+    world.services.update_workload(world.admin.authorize(update).unwrap()).await.unwrap();
+    let mut wanted = request(&world.wat(AGENT, "ada").await);
+    wanted.return_url = Some(url);
+    let session = world.offered(wanted).await;
+    let (cookie, state) = world.departed(&session).await;
+    let back = world.returned(&state, &cookie, Some("code")).await.unwrap();
+    let expected = "https://app.example/zur%C3%BCck?a=%E2%82%AC&session_id=";
+    assert!(back.expose().starts_with(expected), "{}", back.expose());
+}

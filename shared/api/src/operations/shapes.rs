@@ -18,6 +18,9 @@ pub(super) fn tags(body: &Members) -> Option<Tags> {
         if !(1..=128).contains(&key.chars().count()) || !plain(key) {
             return Err("a key must have 1 to 128 characters and match [a-zA-Z0-9\\s._:/=+@-]*".to_owned());
         }
+        if key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:")) {
+            return Err(format!("`{key}` is reserved: keys that begin with `aws:` are AWS's own"));
+        }
         if value.chars().count() > 256 || !plain(value) {
             return Err(format!(
                 "the value of `{key}` must have at most 256 characters and match [a-zA-Z0-9\\s._:/=+@-]*"

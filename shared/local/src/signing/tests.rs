@@ -39,6 +39,16 @@ async fn a_key_has_a_synthetic_arn_and_stands_in_the_list() {
 }
 
 #[tokio::test]
+async fn a_key_is_known_at_the_provider_as_its_public_half_says() {
+    let directory = tempdir().unwrap();
+    let keys = keys(&directory).await;
+    let arn = keys.create(&name("okta"), SigningAlgorithm::ES256, None).await.unwrap();
+    let public = keys.public_jwk(&name("okta")).await.unwrap();
+    assert_eq!(keys.key_id(&arn).await.unwrap().as_deref(), public["kid"].as_str());
+    assert_eq!(keys.key_id("arn:aws:kms:us-east-1:000000000000:key/none").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn one_key_has_one_algorithm() {
     let directory = tempdir().unwrap();
     let keys = keys(&directory).await;

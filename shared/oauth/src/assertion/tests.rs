@@ -18,8 +18,12 @@ fn config(header: &[(&str, &str)], payload: &[(&str, &str)]) -> PrivateKeyJwt {
 }
 
 fn signed(config: &PrivateKeyJwt) -> (Value, Value) {
-    let input =
-        signing_input(config, "client", "https://as.example/token", Timestamp::from_seconds(1_000), "j1");
+    signed_with(config, None)
+}
+
+fn signed_with(config: &PrivateKeyJwt, kid: Option<&str>) -> (Value, Value) {
+    let now = Timestamp::from_seconds(1_000);
+    let input = signing_input(config, kid, "client", "https://as.example/token", now, "j1");
     let (header, claims) = input.split_once('.').unwrap();
     let part = |text| serde_json::from_slice(&encoding::unbase64url(text).unwrap()).unwrap();
     (part(header), part(claims))
@@ -42,6 +46,12 @@ fn additional_claims_are_added_and_may_name_another_audience() {
     let (header, claims) = signed(&config(&[("kid", "k1")], &[("aud", "https://as.example"), ("x", "y")]));
     assert_eq!(header["kid"], "k1");
     assert_eq!((&claims["aud"], &claims["x"]), (&json!("https://as.example"), &json!("y")));
+}
+
+#[test]
+fn an_assertion_names_its_key_unless_the_configuration_names_another() {
+    assert_eq!(signed_with(&config(&[], &[]), Some("okta")).0["kid"], "okta");
+    assert_eq!(signed_with(&config(&[("kid", "registered")], &[]), Some("okta")).0["kid"], "registered");
 }
 
 #[test]

@@ -293,7 +293,7 @@ impl Services {
             query.append_pair("error", error);
         }
         let base = match &stored.value.return_to {
-            ReturnTo::Url(url) => url.as_str().to_owned(),
+            ReturnTo::Url(url) => in_ascii(url.as_str()),
             ReturnTo::BuiltInPage => format!("{}{RETURN_PATH}", self.config.public_base_url),
         };
         let separator = if base.contains('?') { '&' } else { '?' };
@@ -361,6 +361,19 @@ impl Services {
     pub fn consent_cookie_seconds(&self) -> u64 {
         SESSION_LIFE.as_secs()
     }
+}
+
+/// The URL as a header can carry it: what is not ASCII is percent-encoded (RFC 3986 §2.5), which is what a browser makes of it
+/// anyway.
+fn in_ascii(url: &str) -> String {
+    let mut ascii = String::with_capacity(url.len());
+    for byte in url.bytes() {
+        match byte {
+            0..=127 => ascii.push(char::from(byte)),
+            128.. => ascii.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    ascii
 }
 
 fn state_context(provider: Id<Oauth2Provider>) -> Context {

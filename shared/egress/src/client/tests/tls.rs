@@ -79,11 +79,16 @@ async fn an_extra_authority_is_trusted_for_names_and_addresses() {
 #[tokio::test]
 async fn d5_a_certificate_that_is_not_trusted_or_for_another_name_was_not_sent() {
     let (ours, theirs) = (authority(), authority());
-    for (issuer, name) in [(&theirs, "idp.example"), (&ours, "other.example")] {
+    for (issuer, name, said) in [
+        (&theirs, "idp.example", "is not trusted here; AGENT_IDENTITY_EXTRA_CA_FILE names further roots"),
+        (&ours, "other.example", "its certificate is not accepted"),
+    ] {
         let (address, received) = serve_tls(issuer, name).await;
         let request = post(format!("https://idp.example:{}/", address.port()), "refresh_token=old");
         let outcome = trusting(&ours.pem, address).send(request).await;
         assert!(not_sent(&outcome), "{outcome:?}");
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
         assert_eq!(received.load(Ordering::SeqCst), 0);
     }
 }
