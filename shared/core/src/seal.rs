@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::encoding;
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 /// What a vault key is for. Separate purposes have separate keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +122,12 @@ pub trait Sealer: Send + Sync {
         context: &Context,
         sealed: &[u8],
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError>;
+
+    /// The row that must be read before a value opens which the key version that `sealed` names has sealed for `purpose`; none
+    /// when that key is in memory, or when it cannot be said. For whoever reads several rows at once.
+    fn unread_key(&self, _purpose: Purpose, _sealed: &[u8]) -> Option<Key> {
+        None
+    }
 
     /// Seals under a key that the caller holds (a user's own key, D19), bound to `context`.
     fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8>;

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 
 use crate::{Timestamp, encoding};
 
+mod ahead;
 mod limits;
 
+pub use ahead::ReadAhead;
 pub use limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES, check_keys, check_writes};
 
 /// What a row is. The text is part of the stored key: never change one.
@@ -275,6 +277,11 @@ pub trait Store: Send + Sync {
     /// As [`Store::get`]; also `Failed` when more than [`MAX_BATCH`] keys are asked for. A part of the answer is never given.
     async fn batch_get(&self, keys: &[Key], consistency: Consistency)
     -> Result<Vec<Option<Row>>, StoreError>;
+
+    /// Says which rows will be asked for at once. A store for which every call costs reads them in one ([`ReadAhead`]), and
+    /// then finds them for reads with [`Consistency::Eventual`]; a store that is near has no use for it. Never fails: what it
+    /// did not bring is read as ever.
+    async fn read_ahead(&self, _keys: &[Key]) {}
 
     /// All the writes or none. Each key at most once, at most [`MAX_BATCH`]. When it returns `Ok`, they survive a crash.
     ///

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use agent_identity_core::Clock;
 use agent_identity_core::random::{self, Random};
 use agent_identity_core::seal::{Context, Key32, KeyWrapper, Purpose, SealError, Sealer};
-use agent_identity_core::store::Store;
+use agent_identity_core::store::{Consistency, Key, Store};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
@@ -132,7 +132,7 @@ impl VaultSealer {
         match (ring.loads().saturating_sub(before), ring.failure()) {
             (1.., Some(failure)) => Err(failure),
             // The first may have begun before this call, and missed what was written in between; the second did not.
-            (2.., None) if wanted.is_some_and(|number| ring.highest().is_none_or(|top| number > top)) => {
+            (2.., None) if wanted.is_some_and(|number| ring.highest().is_some_and(|top| number > top)) => {
                 Err(SealError::Broken)
             }
             _ => self.load(purpose, wanted).await,
@@ -152,6 +152,15 @@ impl VaultSealer {
 
     async fn read_key(&self, purpose: Purpose, wanted: Option<u32>) -> Result<Version, SealError> {
         let ring = self.ring(purpose);
+        // The first to open something needs this one version, and the row of a version is written once.
+        if let (Some(number), None) = (wanted, ring.highest()) {
+            let now = self.clock.elapsed();
+            let address = vault_key::address(purpose, number);
+            if let Some(row) = self.store.get(&address, Consistency::Eventual).await? {
+                let key = vault_key::unwrap_row(&*self.wrapper, purpose, &row).await?;
+                return Ok(ring.keep(number, key, now));
+            }
+        }
         for _ in 0..ATTEMPTS {
             // Ages count from before the read, so that what changes while it runs is not missed for longer.
             let now = self.clock.elapsed();
@@ -212,6 +221,12 @@ impl VaultSealer {
     }
 }
 
+/// The key version that a sealed value names, and what comes after it.
+fn version_of(sealed: &[u8]) -> Option<(u32, &[u8])> {
+    let [UNDER_VAULT_KEY, a, b, c, d, rest @ ..] = sealed else { return None };
+    Some((u32::from_be_bytes([*a, *b, *c, *d]), rest))
+}
+
 fn contended(purpose: Purpose) -> SealError {
     SealError::KeyUnavailable(format!(
         "other processes keep making versions of the vault key `{}`",
@@ -238,9 +253,17 @@ impl Sealer for VaultSealer {
         context: &Context,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let [UNDER_VAULT_KEY, a, b, c, d, rest @ ..] = sealed else { return Err(SealError::Broken) };
-        let version = self.key(purpose, Some(u32::from_be_bytes([*a, *b, *c, *d]))).await?;
+        let (number, rest) = version_of(sealed).ok_or(SealError::Broken)?;
+        let version = self.key(purpose, Some(number)).await?;
         envelope::open(&version.key, context, rest)
+    }
+
+    fn unread_key(&self, purpose: Purpose, sealed: &[u8]) -> Option<Key> {
+        let (number, _) = version_of(sealed)?;
+        match self.look(purpose, Some(number)) {
+            Known::Unread => Some(vault_key::address(purpose, number)),
+            Known::Fresh(_) | Known::Due(_) | Known::Nonsense => None,
+        }
     }
 
     fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8> {

@@ -9,6 +9,7 @@ use agent_identity_aws::{
 };
 use agent_identity_core::Clock;
 use agent_identity_core::random::Random;
+use agent_identity_core::store::ReadAhead;
 use agent_identity_egress::GuardedClient;
 use agent_identity_jose::{JwtVerifier, VaultSealer};
 use agent_identity_service::{Config, Ports, Services};
@@ -41,12 +42,9 @@ impl Composed {
         let connection = AwsConnection::new(environment.aws.clone())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let store = Arc::new(DynamoStore::new(
-            connection.clone(),
-            environment.table.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-        ));
+        let table = environment.table.clone();
+        let table = DynamoStore::new(connection.clone(), table, Arc::clone(&clock), Arc::clone(&random));
+        let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
         let wrapper =
             Arc::new(KmsWrapper::new(connection.clone(), environment.kms_key_id.clone(), Vec::new()));
         let http = Arc::new(GuardedClient::new(environment.egress.clone(), environment.extra_roots.clone()));

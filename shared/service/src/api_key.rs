@@ -8,6 +8,7 @@ use agent_identity_core::store::Consistency;
 use agent_identity_core::{Error, ProviderName, Result, Secret};
 
 use crate::Services;
+use crate::read_ahead::Wanted;
 use crate::workload_token::reading;
 
 reading!(ReadApiKey, "GetResourceApiKey");
@@ -24,7 +25,7 @@ impl Services {
         workload_token: &Secret,
         provider: &ProviderName,
     ) -> Result<Secret> {
-        let bearer = self.bearer(workload_token).await?;
+        let bearer = self.bearer(workload_token, Wanted::ApiKey(provider)).await?;
         principal.authorize(ReadApiKey::by(&bearer, provider))?;
         bearer.alive(self.now())?;
         let name = provider.as_str();

@@ -1,5 +1,6 @@
 //! What a process keeps in memory for a while: records that change by hand, secrets, endpoints.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use agent_identity_core::grant::Principal;
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::seal::Key32;
+use agent_identity_core::store::Key;
 use agent_identity_core::user::UserKey;
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result, Secret, WorkloadName};
@@ -51,6 +53,15 @@ where
         }
     }
 
+    /// Whether the value is in memory.
+    pub(crate) fn has<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: std::hash::Hash + Eq + ?Sized,
+    {
+        self.cache.as_ref().is_some_and(|cache| cache.contains_key(key))
+    }
+
     /// Forgets one value: it was changed by this process.
     pub(crate) async fn forget(&self, key: &K) {
         if let Some(cache) = &self.cache {
@@ -73,6 +84,8 @@ pub(crate) struct Caches {
     pub(crate) external_secrets: ReadThrough<String, Secret>,
     pub(crate) servers: ReadThrough<String, Arc<Server>>,
     pub(crate) user_keys: ReadThrough<UserKey, Key32>,
+    /// From rows of names to the records that they led to when they were last read: what to read ahead, and no more.
+    pub(crate) led_to: Cache<Key, Key>,
 }
 
 impl Caches {
@@ -89,6 +102,7 @@ impl Caches {
             external_secrets: ReadThrough::new(config.record_cache),
             servers: ReadThrough::new(SERVER_LIFE),
             user_keys: ReadThrough::new(USER_KEY_LIFE),
+            led_to: Cache::new(CAPACITY),
         }
     }
 }

@@ -12,7 +12,7 @@ use agent_identity_core::record::{self, Stored};
 use agent_identity_core::store::{Consistency, Key, Kind};
 use agent_identity_core::tag::SHARED_CLIENT_TOKENS;
 use agent_identity_core::workload::Workload;
-use agent_identity_core::{Error, Result, Secret, Timestamp, encoding, random};
+use agent_identity_core::{Error, Id, Result, Secret, Timestamp, encoding, random};
 use agent_identity_oauth::catalogue;
 use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
 
@@ -35,8 +35,20 @@ const UNSAID_LIFE: Duration = Duration::from_secs(300);
 const ROW_AFTERLIFE: Duration = Duration::from_secs(3600);
 
 impl ClientTokenRequest<'_> {
-    /// D24: (workload id, provider id, generation, sorted scopes, resources, audiences, customParameters).
     fn key(&self, services: &Services, workload: &Workload, provider: &Oauth2Provider) -> Key {
+        let shared = provider.tags.get(SHARED_CLIENT_TOKENS).is_some_and(|value| value == "true");
+        self.key_of(services, workload.id, provider.id, provider.generation, shared)
+    }
+
+    /// D24: (workload id, provider id, generation, sorted scopes, resources, audiences, customParameters).
+    pub(crate) fn key_of(
+        &self,
+        services: &Services,
+        workload: Id<Workload>,
+        provider: Id<Oauth2Provider>,
+        generation: u32,
+        shared: bool,
+    ) -> Key {
         let sorted = |list: &[String]| {
             let set: BTreeSet<&str> = list.iter().map(String::as_str).collect();
             encoding::length_prefixed(set.iter().map(|item| item.as_bytes()))
@@ -45,12 +57,11 @@ impl ClientTokenRequest<'_> {
         let custom = encoding::length_prefixed(
             self.custom_parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]),
         );
-        let shared = provider.tags.get(SHARED_CLIENT_TOKENS).is_some_and(|value| value == "true");
-        let workload: &[u8] = if shared { b"" } else { workload.id.as_bytes() };
+        let workload: &[u8] = if shared { b"" } else { workload.as_bytes() };
         let framed = encoding::length_prefixed([
             workload,
-            provider.id.as_bytes(),
-            &provider.generation.to_be_bytes(),
+            provider.as_bytes(),
+            &generation.to_be_bytes(),
             &scopes,
             &sorted(self.resources),
             &sorted(self.audiences),

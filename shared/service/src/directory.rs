@@ -100,8 +100,10 @@ impl Services {
     /// # Errors
     /// `NotFound`.
     pub(crate) async fn by_name<T: Named>(&self, name: &str, consistency: Consistency) -> Result<Stored<T>> {
-        let id = self.id_of::<T>(name, consistency).await?.value;
-        self.by_id(id, consistency).await?.ok_or_else(|| not_found::<T>(name))
+        let entry = self.id_of::<T>(name, consistency).await?;
+        let record = Key::single(T::KIND, entry.value.to_string());
+        self.caches.led_to.insert(entry.key, record).await;
+        self.by_id(entry.value, consistency).await?.ok_or_else(|| not_found::<T>(name))
     }
 
     /// Stores a new record under its name.

@@ -17,6 +17,7 @@ pub mod oauth2_provider;
 pub mod oauth2_token;
 pub mod page;
 pub mod principal;
+pub mod read_ahead;
 mod refresh;
 mod server;
 mod token_call;

@@ -18,6 +18,7 @@ use agent_identity_oauth::authorize::is_reserved;
 
 use crate::Services;
 use crate::client_credentials::ClientTokenRequest;
+use crate::read_ahead::Wanted;
 use crate::refresh::{Access, traits};
 use crate::workload_token::{Bearer, reading};
 
@@ -59,6 +60,18 @@ pub struct Oauth2TokenRequest {
     pub audiences: Vec<String>,
 }
 
+impl Oauth2TokenRequest {
+    /// What of it makes a client-credentials token another one.
+    pub(crate) fn client_token(&self) -> ClientTokenRequest<'_> {
+        ClientTokenRequest {
+            scopes: &self.scopes,
+            resources: &self.resources,
+            audiences: &self.audiences,
+            custom_parameters: &self.custom_parameters,
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug)]
 pub enum Oauth2TokenAnswer {
@@ -88,7 +101,7 @@ impl Services {
         principal: &Principal,
         request: Oauth2TokenRequest,
     ) -> Result<Oauth2TokenAnswer> {
-        let bearer = self.bearer(&request.workload_token).await?;
+        let bearer = self.bearer(&request.workload_token, Wanted::Token(&request)).await?;
         principal.authorize(ReadOauth2Token::by(&bearer, &request.provider))?;
         let provider = self.live_oauth2_provider(&request.provider).await?;
         if let Some(name) =
@@ -106,13 +119,7 @@ impl Services {
             )),
             Flow::M2m => {
                 bearer.alive(self.now())?;
-                let wanted = ClientTokenRequest {
-                    scopes: &request.scopes,
-                    resources: &request.resources,
-                    audiences: &request.audiences,
-                    custom_parameters: &request.custom_parameters,
-                };
-                let token = self.client_token(&bearer.workload, &provider, &wanted).await?;
+                let token = self.client_token(&bearer.workload, &provider, &request.client_token()).await?;
                 Ok(Oauth2TokenAnswer::Token(token))
             }
             Flow::UserFederation => self.federated(&bearer, &provider, request).await,
@@ -125,6 +132,12 @@ impl Services {
             Ok(Arc::new(self.by_name::<Oauth2Provider>(name.as_str(), Consistency::Eventual).await?.value))
         };
         self.caches.oauth2_providers.get(name.as_str().to_owned(), read).await
+    }
+
+    /// What of a request makes a connection another one.
+    pub(crate) fn target(&self, request: &Oauth2TokenRequest) -> String {
+        let Oauth2TokenRequest { resources, audiences, .. } = request;
+        ConnectionTarget { label: DEFAULT_LABEL, resources, audiences }.text(&*self.ports.digest)
     }
 
     async fn federated(
@@ -144,12 +157,7 @@ impl Services {
             return self.poll(bearer, user, provider, uri, &request.scopes).await;
         }
         bearer.alive(self.now())?;
-        let target = ConnectionTarget {
-            label: DEFAULT_LABEL,
-            resources: &request.resources,
-            audiences: &request.audiences,
-        }
-        .text(&*self.ports.digest);
+        let target = self.target(&request);
         let key = Connection::key(bearer.workload.id, user, provider.id, &target);
         if !request.force_authentication {
             let warm: Option<Stored<Connection>> =

@@ -13,6 +13,7 @@ use agent_identity_core::{Error, Result};
 
 use crate::Services;
 use crate::directory::ATTEMPTS;
+use crate::read_ahead::Foreseen;
 
 fn key(arn: &PrincipalArn) -> Key {
     Key::directory(Kind::Principal, arn.as_str())
@@ -97,11 +98,19 @@ impl Services {
     }
 
     /// The principal with this ARN, as it was at most one cache life ago; one that nothing was ever granted may do nothing.
+    /// `foreseen` is what the request will read besides: where one has to be read, all are.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn iam_principal(&self, arn: &PrincipalArn) -> Result<Arc<Principal>> {
+    pub async fn iam_principal(
+        &self,
+        arn: &PrincipalArn,
+        foreseen: impl FnOnce() -> Option<Foreseen>,
+    ) -> Result<Arc<Principal>> {
         let read = async {
+            if let Some(foreseen) = foreseen() {
+                self.read_ahead_of_token(&foreseen, Some(key(arn))).await;
+            }
             let stored: Option<Stored<StoredPrincipal>> =
                 record::get(&*self.ports.store, &key(arn), Consistency::Eventual).await?;
             // That there is none is remembered too: whoever may sign must not cost a read each time.

@@ -110,7 +110,7 @@ impl Services {
 
     /// Opens a connection and gives its access token.
     pub(crate) async fn serve(&self, connection: &Connection) -> Result<Secret> {
-        let key = self.user_vault_key(connection.user).await?;
+        let key = self.opening_user_key(connection.user).await?;
         Ok(self.open_connection(&key, connection)?.access_token)
     }
 

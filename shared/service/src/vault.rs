@@ -42,30 +42,40 @@ impl Services {
     /// The user's key; made when there is none. Who is about to call a provider asks for it before, so that what comes back
     /// can be sealed whatever the store is doing then.
     pub(crate) async fn user_vault_key(&self, user: UserKey) -> Result<Key32> {
-        let read = async {
-            let key = Key::single(Kind::UserKey, user.to_string());
-            let context = Context::new("user key", [user.as_bytes().as_slice()]);
-            loop {
-                let stored: Option<Stored<WrappedUserKey>> =
-                    record::get(&*self.ports.store, &key, Consistency::Strong).await?;
-                if let Some(stored) = stored {
-                    let wrapped = unsealed(&stored.value.wrapped)?;
-                    let bytes = self.ports.sealer.open(Purpose::Vault, &context, &wrapped).await?;
-                    let bytes = <[u8; 32]>::try_from(bytes.as_slice())
-                        .map_err(|_length| Error::internal("a user key is not 32 bytes"))?;
-                    return Ok(Key32::new(bytes));
-                }
-                let fresh = random::bytes::<32>(&*self.ports.random);
-                let wrapped = self.ports.sealer.seal(Purpose::Vault, &context, &fresh).await?;
-                let value = WrappedUserKey { wrapped: encoding::base64url(wrapped) };
-                match self.ports.store.write(vec![record::create(key.clone(), &value, None)?]).await {
-                    Ok(()) => return Ok(Key32::new(fresh)),
-                    Err(StoreError::Conflict(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        self.caches.user_keys.get(user, self.read_user_key(user, Consistency::Strong)).await
+    }
+
+    /// The user's key, for opening what it has sealed: then its row is there, and was from the start what it is.
+    pub(crate) async fn opening_user_key(&self, user: UserKey) -> Result<Key32> {
+        self.caches.user_keys.get(user, self.read_user_key(user, Consistency::Eventual)).await
+    }
+
+    async fn read_user_key(&self, user: UserKey, mut consistency: Consistency) -> Result<Key32> {
+        let key = Key::single(Kind::UserKey, user.to_string());
+        let context = Context::new("user key", [user.as_bytes().as_slice()]);
+        loop {
+            let stored: Option<Stored<WrappedUserKey>> =
+                record::get(&*self.ports.store, &key, consistency).await?;
+            if let Some(stored) = stored {
+                let wrapped = unsealed(&stored.value.wrapped)?;
+                let bytes = self.ports.sealer.open(Purpose::Vault, &context, &wrapped).await?;
+                let bytes = <[u8; 32]>::try_from(bytes.as_slice())
+                    .map_err(|_length| Error::internal("a user key is not 32 bytes"))?;
+                return Ok(Key32::new(bytes));
             }
-        };
-        self.caches.user_keys.get(user, read).await
+            if consistency == Consistency::Eventual {
+                consistency = Consistency::Strong;
+                continue;
+            }
+            let fresh = random::bytes::<32>(&*self.ports.random);
+            let wrapped = self.ports.sealer.seal(Purpose::Vault, &context, &fresh).await?;
+            let value = WrappedUserKey { wrapped: encoding::base64url(wrapped) };
+            match self.ports.store.write(vec![record::create(key.clone(), &value, None)?]).await {
+                Ok(()) => return Ok(Key32::new(fresh)),
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Seals the tokens of a connection under its user's key, as they will be in generation `generation`.

@@ -15,6 +15,7 @@ use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result, Secret, Timestamp, WorkloadName, encoding};
 
 use crate::Services;
+use crate::read_ahead::Wanted;
 
 /// Gets a token of the workload alone.
 #[derive(Clone, Debug)]
@@ -127,6 +128,14 @@ macro_rules! reading {
 pub(crate) use reading;
 
 const WAT_LABEL: &str = "workload access token";
+
+fn refused(why: &str) -> Error {
+    Error::new(ErrorKind::Unauthorized, format!("the workload access token is not accepted: {why}"))
+}
+
+fn not_ours() -> Error {
+    refused("it was not issued here, or was changed")
+}
 
 impl Services {
     /// Issues a token of the workload alone.
@@ -258,26 +267,33 @@ impl Services {
         }
     }
 
-    /// Opens a workload access token and checks that it is alive: not ended, its workload not deleted, its epoch current.
+    /// Opens a workload access token that was sealed here and has not ended.
     ///
     /// # Errors
     /// `Unauthorized`.
-    pub(crate) async fn bearer(&self, token: &Secret) -> Result<Bearer> {
-        let refused = |why: &str| {
-            Error::new(ErrorKind::Unauthorized, format!("the workload access token is not accepted: {why}"))
+    pub(crate) async fn open_workload_token(&self, sealed: &[u8]) -> Result<WatClaims> {
+        let opened = self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), sealed).await;
+        let plaintext = match opened {
+            Ok(plaintext) => plaintext,
+            Err(SealError::Broken) => return Err(not_ours()),
+            Err(error) => return Err(error.into()),
         };
-        let not_ours = || refused("it was not issued here, or was changed");
-        let sealed = encoding::unbase64url(token.expose()).ok_or_else(not_ours)?;
-        let plaintext =
-            match self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), &sealed).await {
-                Ok(plaintext) => plaintext,
-                Err(SealError::Broken) => return Err(not_ours()),
-                Err(error) => return Err(error.into()),
-            };
         let claims: WatClaims = serde_json::from_slice(&plaintext).map_err(|_not_claims| not_ours())?;
         if self.now() >= claims.expires_at {
             return Err(refused("it has ended; get a new one"));
         }
+        Ok(claims)
+    }
+
+    /// Opens a workload access token and checks that it is alive: not ended, its workload not deleted, its epoch current.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub(crate) async fn bearer(&self, token: &Secret, wanted: Wanted<'_>) -> Result<Bearer> {
+        let sealed = encoding::unbase64url(token.expose()).ok_or_else(not_ours)?;
+        let is_cold = self.read_ahead_of_bearer(token, &sealed, wanted).await;
+        let claims = self.open_workload_token(&sealed).await?;
+        self.read_ahead_of_credential(&claims, &sealed, wanted, is_cold).await;
         let workload = self
             .live_workload(claims.workload)
             .await?

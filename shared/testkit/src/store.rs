@@ -154,4 +154,102 @@ mod tests {
     use super::*;
 
     crate::store_contract!(|clock| async move { (Arc::new(MemoryStore::new(clock)) as Arc<dyn Store>, ()) });
+
+    mod read_ahead {
+        use std::time::Duration;
+
+        use agent_identity_core::store::{Kind, ReadAhead};
+
+        use super::*;
+        use crate::FixedClock;
+
+        crate::store_contract!(|clock| async move {
+            let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+            (Arc::new(ReadAhead::new(store, clock)) as Arc<dyn Store>, ())
+        });
+
+        fn key(name: &str) -> Key {
+            Key::single(Kind::Workload, name)
+        }
+
+        fn put(name: &str, condition: Condition, bytes: &[u8]) -> Write {
+            let (key, bytes) = (key(name), bytes.to_vec());
+            Write::Put { key, condition, expires_at: None, due: None, bytes }
+        }
+
+        struct Setting {
+            clock: Arc<FixedClock>,
+            behind: Arc<MemoryStore>,
+            store: ReadAhead,
+        }
+
+        /// Three rows, `a`, `b` and `c`, that another process has written.
+        async fn setting() -> Setting {
+            let clock = Arc::new(FixedClock::default());
+            let behind = Arc::new(MemoryStore::new(clock.clone()));
+            for name in ["a", "b", "c"] {
+                behind.write(vec![put(name, Condition::Absent, b"1")]).await.unwrap();
+            }
+            behind.take_calls();
+            Setting { store: ReadAhead::new(behind.clone(), clock.clone()), clock, behind }
+        }
+
+        impl Setting {
+            async fn read(&self, name: &str, consistency: Consistency) -> Vec<u8> {
+                self.store.get(&key(name), consistency).await.unwrap().unwrap().bytes
+            }
+        }
+
+        #[tokio::test]
+        async fn rows_read_ahead_answer_eventual_reads_for_a_second_and_cost_one_call() {
+            let setting = setting().await;
+            setting.store.read_ahead(&[key("a"), key("b"), key("none"), key("b")]).await;
+            setting.clock.advance(Duration::from_millis(999));
+            setting.read("a", Consistency::Eventual).await;
+            setting.read("b", Consistency::Eventual).await;
+            assert_eq!(setting.behind.take_calls(), Calls { batch_get: 1, ..Calls::default() });
+            // What is there already is not read again, and one by itself waits until it is asked for.
+            setting.store.read_ahead(&[key("a"), key("b"), key("c")]).await;
+            assert_eq!(setting.behind.take_calls(), Calls::default());
+            setting.clock.advance(Duration::from_millis(1));
+            setting.read("a", Consistency::Eventual).await;
+            assert_eq!(setting.behind.take_calls().get, 1, "a second later it is read again");
+        }
+
+        #[tokio::test]
+        async fn what_was_not_there_and_what_decides_something_is_asked_for_as_ever() {
+            let setting = setting().await;
+            setting.store.read_ahead(&[key("a"), key("b"), key("none")]).await;
+            setting.behind.write(vec![put("a", Condition::Version(1), b"2")]).await.unwrap();
+            setting.behind.write(vec![put("none", Condition::Absent, b"new")]).await.unwrap();
+            assert_eq!(setting.read("none", Consistency::Eventual).await, b"new");
+            assert_eq!(setting.read("a", Consistency::Strong).await, b"2");
+            assert_eq!(setting.read("a", Consistency::Eventual).await, b"1", "as an eventual read may");
+        }
+
+        #[tokio::test]
+        async fn a_process_sees_its_own_writes() {
+            let setting = setting().await;
+            setting.store.read_ahead(&[key("a"), key("b")]).await;
+            setting.store.write(vec![put("a", Condition::Version(1), b"2")]).await.unwrap();
+            assert_eq!(setting.read("a", Consistency::Eventual).await, b"2");
+        }
+
+        #[tokio::test]
+        async fn what_has_expired_since_is_gone() {
+            let setting = setting().await;
+            let expires_at = Some(setting.clock.now().plus(Duration::from_millis(500)));
+            let write = Write::Put {
+                key: key("short"),
+                condition: Condition::Absent,
+                expires_at,
+                due: None,
+                bytes: b"1".to_vec(),
+            };
+            setting.behind.write(vec![write]).await.unwrap();
+            setting.store.read_ahead(&[key("a"), key("short")]).await;
+            setting.clock.advance(Duration::from_millis(500));
+            assert_eq!(setting.store.get(&key("short"), Consistency::Eventual).await.unwrap(), None);
+        }
+    }
 }

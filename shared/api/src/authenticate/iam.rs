@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use agent_identity_core::grant::{Grant, Principal};
 use agent_identity_core::principal::PrincipalArn;
+use agent_identity_core::{ProviderName, Secret};
 use agent_identity_service::Services;
+use agent_identity_service::read_ahead::{Foreseen, NamedProvider};
 use async_trait::async_trait;
 use http::StatusCode;
 
@@ -86,13 +88,28 @@ impl Authenticate for IamPrincipals {
 
     async fn authenticate(
         &self,
-        _: &SignedRequest<'_>,
+        request: &SignedRequest<'_>,
         gateway: Option<&GatewayCaller>,
     ) -> Result<Principal, Failure> {
         let arn = self.arn(gateway)?;
         if self.administrator.as_ref() == Some(&arn) {
             return Ok(Principal { name: arn.to_string(), grants: vec![Grant::everything()] });
         }
-        Ok(Principal::clone(&*self.services.iam_principal(&arn).await?))
+        Ok(Principal::clone(&*self.services.iam_principal(&arn, || foreseen(request)).await?))
     }
+}
+
+/// What a request for a credential will read besides the grants of its caller. Whatever is wrong with it, it says later.
+fn foreseen(request: &SignedRequest<'_>) -> Option<Foreseen> {
+    let provider = match request.raw_path {
+        "/identities/oauth2/token" => NamedProvider::Oauth2,
+        "/identities/api-key" => NamedProvider::ApiKey,
+        _ => return None,
+    };
+    let body: serde_json::Value = serde_json::from_slice(request.body).ok()?;
+    let member = |name: &str| body.get(name)?.as_str();
+    Some(Foreseen {
+        workload_token: Secret::new(member("workloadIdentityToken")?),
+        provider: provider(ProviderName::parse(member("resourceCredentialProviderName")?).ok()?),
+    })
 }

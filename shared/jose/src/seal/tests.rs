@@ -227,7 +227,41 @@ async fn a_crowd_that_waits_for_a_key_service_that_is_down_fails_together() {
     for task in tasks {
         assert!(task.await.unwrap());
     }
-    assert_eq!(setting.store.take_calls().query, 1);
+    assert_eq!(setting.store.take_calls(), Calls { get: 1, ..Calls::default() });
+}
+
+#[tokio::test]
+async fn the_first_to_open_something_reads_the_one_row_that_it_names() {
+    let setting = Setting::new();
+    let writer = setting.process(1);
+    writer.seal(Purpose::Wat, &context("a"), b"old").await.unwrap();
+    writer.rotate(Purpose::Wat).await.unwrap();
+    let sealed = writer.seal(Purpose::Wat, &context("a"), b"text").await.unwrap();
+    let cold = setting.process(2);
+    let row = cold.unread_key(Purpose::Wat, &sealed).unwrap();
+    assert!(setting.store.rows().iter().any(|stored| stored.key == row));
+    setting.store.take_calls();
+    cold.open(Purpose::Wat, &context("a"), &sealed).await.unwrap();
+    assert_eq!(setting.store.take_calls(), Calls { get: 1, ..Calls::default() });
+    assert_eq!(cold.unread_key(Purpose::Wat, &sealed), None, "it is in memory");
+    assert_eq!(cold.unread_key(Purpose::Wat, b"nonsense"), None);
+    // It knows no more than that: what is current is read before something is sealed, and older versions still open.
+    assert_eq!(version_of(&cold.seal(Purpose::Wat, &context("a"), b"text").await.unwrap()), 2);
+}
+
+#[tokio::test]
+async fn garbage_opens_nothing_in_a_process_that_has_sealed_nothing_and_is_looked_up_once() {
+    let setting = Setting::new();
+    let sealed = setting.process(1).seal(Purpose::Wat, &context("a"), b"text").await.unwrap();
+    let cold = setting.process(2);
+    cold.open(Purpose::Wat, &context("a"), &sealed).await.unwrap();
+    setting.store.take_calls();
+    for byte in [1, 2, 3] {
+        let mut changed = sealed.clone();
+        changed[byte] = 0xff;
+        assert!(is_broken(&cold.open(Purpose::Wat, &context("a"), &changed).await));
+    }
+    assert_eq!(setting.store.take_calls(), Calls { get: 1, query: 1, ..Calls::default() });
 }
 
 /// A store that has no time for anybody.

@@ -23,6 +23,11 @@ fn sort(version: u32) -> String {
     format!("{version:010}")
 }
 
+/// The address of a version.
+pub(super) fn address(purpose: Purpose, version: u32) -> Key {
+    Key::of(Kind::VaultKey, purpose.as_str(), sort(version))
+}
+
 /// The number of the version in `row`.
 ///
 /// # Errors
@@ -101,8 +106,8 @@ pub(super) async fn create(
 ) -> Result<bool, SealError> {
     let number = version.to_string();
     let wrapped = base64url(wrapper.wrap(key, &context(purpose, &number)).await?);
-    let address = Key::of(Kind::VaultKey, purpose.as_str(), sort(version));
-    let write = record::create(address, &VaultKey { wrapped, created_at: now }, None).map_err(unavailable)?;
+    let write = record::create(address(purpose, version), &VaultKey { wrapped, created_at: now }, None)
+        .map_err(unavailable)?;
     match store.write(vec![write]).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict(_)) => Ok(false),
