@@ -1,0 +1,230 @@
+"""A run in which the functions make every call to AWS that they can make, so that it can be written down."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from aws.calls import Call, RecordingProxy, after_lost_answers
+from aws.test_refresh import deliver, until_due
+from harness import planted
+from harness.app import App
+from harness.browser import Browser
+from harness.functions import ADMIN_GRANT, Functions, Pool, http_event
+from harness.main_path import call_every_operation
+from harness.places import BOOTSTRAPS
+from harness.product import command
+from harness.stories import (
+    FRONT_END_AUDIENCE, Consent, custom_config, machine_token, make_user_provider, make_workload, sign_in,
+    workload_token, workload_token_for_jwt,
+)  # fmt: skip
+from harness.vendor import Vendor
+from harness.wire import Caller
+
+ROLE = "arn:aws:iam::123456789012:role/agents"
+SESSION = "arn:aws:sts::123456789012:assumed-role/agents/i-0123"
+
+
+class RecordedFunctions(Functions):
+    """A deployment in which each function has a proxy of its own before the emulators."""
+
+    def start(self) -> RecordedFunctions:
+        super().start()
+        self.pools["authorizer"] = Pool("authorizer", self.environment)
+        self.proxies = {name: RecordingProxy(name, pool.environment) for name, pool in self.pools.items()}
+        self.proxies["command line"] = RecordingProxy("command line", self.environment)
+        for name, pool in self.pools.items():
+            pool.environment = self.proxies[name].environment
+        return self
+
+    def stop(self) -> None:
+        super().stop()
+        for proxy in self.proxies.values():
+            proxy.stop()
+
+    @property
+    def calls(self) -> set[Call]:
+        return set().union(*(proxy.calls for proxy in self.proxies.values()))
+
+    def command(self, *arguments: str) -> str:
+        arguments = (*arguments, "--store", "dynamodb")
+        environment = self.proxies["command line"].environment
+        return command(*arguments, binary=BOOTSTRAPS / "agent-identity", **environment).stdout
+
+
+def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
+    """The calls, and those after lost answers."""
+    trusted = f"issuer={vendor.issuer},audience={FRONT_END_AUDIENCE}"
+    functions = RecordedFunctions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted}).start()
+    behind_iam = RecordedFunctions(environment={
+        "AGENT_IDENTITY_PRINCIPAL": "iam", "AGENT_IDENTITY_API_ID": "testapi",
+    }).start()  # fmt: skip
+    try:
+        # First of all, so that the first of all keys is made here.
+        manage(functions, fresh)
+        call_every_operation(functions, vendor, app, fresh)
+        caller = functions.caller()
+        page_through(caller, fresh)
+        authorize(functions, caller, vendor, fresh)
+        use_what_others_keep(functions, caller, vendor, app, fresh)
+        lose_grants(functions, caller, vendor, app, fresh)
+        bring_back_a_secret(functions, caller, fresh)
+        caller.close()
+        use_iam(behind_iam)
+        calls = functions.calls | behind_iam.calls
+    finally:
+        functions.stop()
+        behind_iam.stop()
+    return calls | after_lost_answers(calls)
+
+
+def manage(functions: RecordedFunctions, fresh: Any) -> None:
+    """Access keys from the command line."""
+    names = [fresh("key") for _ in range(2)]
+    for name in names:
+        made = json.loads(functions.command("access-keys", "create", "--name", name, "--grant", ADMIN_GRANT, "--json"))
+        planted.plant(made["secretAccessKey"], "secret access key")
+    functions.command("access-keys", "list")
+    for name in names:
+        functions.command("access-keys", "revoke", name)
+
+
+def page_through(caller: Caller, fresh: Any) -> None:
+    """Page tokens have a vault key of their own."""
+    for _ in range(2):
+        make_workload(caller, fresh("agent"))
+    first = caller.ok("ListWorkloadIdentities", maxResults=1)
+    caller.ok("ListWorkloadIdentities", maxResults=1, nextToken=first["nextToken"])
+
+
+def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fresh: Any) -> None:
+    """Authorizers, and the function that goes by them. The last one goes with its workload."""
+    agent, token = make_workload(caller, fresh("agent")), sign_in(vendor, "ada")["access_token"]
+    rules = {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}
+    for name in ("one", "two", "two"):
+        caller.ok("PutAuthorizer", agentId=agent, name=name, authorizerConfiguration={"customJWTAuthorizer": rules})
+    caller.ok("GetAuthorizer", agentId=agent, name="one")
+    caller.ok("ListAuthorizers", agentId=agent)
+    workload_token_for_jwt(caller, agent, token)
+    headers = [("authorization", f"Bearer {token}"), ("x-agent-id", agent), ("host", "api.example")]
+    event = http_event("GET", "/sample", headers, b"")
+    event |= {"type": "REQUEST", "routeArn": "arn", "identitySource": [f"Bearer {token}", agent]}
+    for _ in range(2):
+        assert functions.pools["authorizer"].invoke(event)["isAuthorized"] is True
+    caller.ok("DeleteAuthorizer", agentId=agent, name="one")
+    caller.ok("DeleteWorkloadIdentity", name=agent)
+
+
+def use_what_others_keep(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:
+    """EXTERNAL secrets and KMS keys that their owners tagged (D2): for users, refreshed by schedule, and for machines."""
+    agent = make_workload(caller, fresh("agent"), app.return_url)
+    wat = workload_token(caller, agent)
+    for make in (external_secret, external_key):
+        name = fresh("external")
+        config, metadata = make(functions, name)
+        for users in (True, False):
+            members = {
+                "credentialProviderVendor": "CustomOauth2",
+                "oauth2ProviderConfigInput": custom_config(vendor, name, None, **config),
+            }
+            if users:
+                made = caller.ok("CreateOauth2CredentialProvider", name=name, **members)
+                vendor.register_client(name, redirect_uris=[made["callbackUrl"]], **metadata)
+                by_schedule(functions, short_lived(vendor, caller, agent, name, app, fresh("user")))
+            else:
+                vendor.register_client(name, **metadata)
+                machine_token(caller, wat, name)
+    api_key, value = fresh("external"), planted.new_secret("API key")
+    arn = put_external_secret(functions, api_key, json.dumps({"key": value}))
+    reference = {"apiKeySecretSource": "EXTERNAL", "apiKeySecretConfig": {"secretId": arn, "jsonKey": "key"}}
+    caller.ok("CreateApiKeyCredentialProvider", name=api_key, **reference)
+    got = caller.ok("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=api_key)
+    assert got["apiKey"] == value
+
+
+def put_external_secret(functions: RecordedFunctions, provider: str, value: str) -> str:
+    tags = [{"Key": "agent-identity:provider", "Value": provider}]
+    return functions.client_of("secretsmanager").create_secret(Name=f"theirs/{provider}", SecretString=value, Tags=tags)["ARN"]
+
+
+def external_secret(functions: RecordedFunctions, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    secret = planted.new_secret("client secret")
+    arn = put_external_secret(functions, name, json.dumps({"client": secret}))
+    config = {"clientSecretSource": "EXTERNAL", "clientSecretConfig": {"secretId": arn, "jsonKey": "client"}}
+    return config, {"client_secret": secret}
+
+
+def external_key(functions: RecordedFunctions, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    kms = functions.client_of("kms")
+    key = kms.create_key(
+        KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256", Tags=[{"TagKey": "agent-identity:provider", "TagValue": name}]
+    )["KeyMetadata"]  # fmt: skip
+    public = load_der_public_key(kms.get_public_key(KeyId=key["KeyId"])["PublicKey"])
+    jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public))
+    source = {"privateKeySource": {"kmsKeySource": {"kmsKeyArn": key["Arn"]}}, "signingAlgorithm": "ES256"}
+    return {"clientAuthenticationMethod": "PRIVATE_KEY_JWT", "privateKeyJwtConfig": source}, {
+        "token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": "ES256",
+        "jwks": {"keys": [jwk | {"use": "sig", "alg": "ES256"}]},
+    }  # fmt: skip
+
+
+def connect(caller: Caller, agent: str, provider: str, app: App, user: str) -> Consent:
+    wat = workload_token(caller, agent, user)
+    consent = Consent(caller, wat, provider, more={"resourceOauth2ReturnUrl": app.return_url}).begin()
+    consent.agree(Browser(), user)
+    assert consent.complete(userId=user).status == 200
+    consent.token()
+    return consent
+
+
+def short_lived(vendor: Vendor, caller: Caller, agent: str, provider: str, app: App, user: str) -> Consent:
+    """A user whose access token wants a refresh in a few seconds; what is issued after lives long."""
+    vendor.set_access_token_ttl(6)
+    consent = connect(caller, agent, provider, app, user)
+    vendor.set_access_token_ttl(3600)
+    return consent
+
+
+def lose_grants(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:
+    """Users who took their consent back at the vendor: one is noticed by a reader, another by the schedule."""
+    agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
+    for notice in (by_a_reader, by_schedule):
+        user = fresh("user")
+        consent = short_lived(vendor, caller, agent, provider, app, user)
+        assert vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"] == 1
+        notice(functions, consent)
+
+
+def by_a_reader(functions: RecordedFunctions, consent: Consent) -> None:
+    deadline = time.monotonic() + 15
+    while "accessToken" in consent.ask().json:
+        assert time.monotonic() < deadline, "a revoked grant still gives tokens"
+        time.sleep(0.5)
+
+
+def by_schedule(functions: RecordedFunctions, consent: Consent) -> None:
+    assert deliver(functions, until_due(functions)) == []
+
+
+def bring_back_a_secret(functions: RecordedFunctions, caller: Caller, fresh: Any) -> None:
+    """A secret of ours that somebody deleted by hand: the next update takes it back into use."""
+    name = fresh("weather")
+    made = caller.ok("CreateApiKeyCredentialProvider", name=name, apiKey=planted.new_secret("API key"))
+    arn = made["apiKeySecretArn"]["secretArn"]
+    functions.client_of("secretsmanager").delete_secret(SecretId=arn)
+    caller.ok("UpdateApiKeyCredentialProvider", name=name, apiKey=planted.new_secret("API key"))
+
+
+def use_iam(functions: RecordedFunctions) -> None:
+    """A caller whose grants are those of an IAM role, at both functions that have callers."""
+    functions.command("principals", "put", ROLE, "--grant", "admin,mint-jwt")
+    functions.command("principals", "list")
+    caller = functions.caller(functions.iam_credentials(SESSION))
+    caller.ok("ListWorkloadIdentities")
+    caller.refused("GetWorkloadAccessToken", 404, "ResourceNotFoundException", workloadName="nobody-made-this")
+    caller.close()
+    functions.command("principals", "delete", ROLE)
