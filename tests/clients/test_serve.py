@@ -291,3 +291,27 @@ def test_settings_can_come_from_the_environment(store):
     answer = server.caller(default_key).call("ListWorkloadIdentities")
     assert answer.status == 403, "the public base URL of the environment did not take the default key away"
     assert server.stop() == 0
+
+
+def test_a_server_needs_no_flag_at_all(store):
+    planted.watch_data(store)
+    environment = plain_environment(
+        AGENT_IDENTITY_DATA=str(store), AGENT_IDENTITY_LISTEN="127.0.0.1:0", AGENT_IDENTITY_REGION="eu-north-1",
+        AGENT_IDENTITY_TRUSTED_ISSUERS="issuer=https://idp.example.com,audience=agents", AGENT_IDENTITY_LOG="warn",
+    )  # fmt: skip
+    log = log_file("serve")
+    with log.open("wb") as stderr:
+        process = subprocess.Popen([BINARY, "serve"], stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    try:
+        assert process.stdout.readline().startswith(b"listening on http://127.0.0.1:")
+        said = command("env", "--json", AGENT_IDENTITY_DATA=str(store)).stdout
+        variables = json.loads(said)
+        planted.plant(variables["AWS_SECRET_ACCESS_KEY"], "secret access key")
+        assert variables["AWS_REGION"] == "eu-north-1"
+        process.terminate()
+        assert process.wait(10) == 0
+        assert log.read_text() == "", "only warnings were asked for"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

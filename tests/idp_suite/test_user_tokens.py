@@ -83,6 +83,16 @@ def test_a_token_signed_with_the_public_key_as_an_hmac_secret_is_refused(caller,
     unauthorized(ask(caller, workload, f"{header}.{payload}.{signature}"))
 
 
+def test_d25_a_key_that_is_not_known_yet_is_asked_for_again_later_and_the_text_says_what_is_missing(
+    caller, vendor, workload
+):
+    newer = vendor.make_jwt("alice", header={"kid": "published-in-a-moment", "typ": "at+jwt"})
+    ask(caller, workload, newer)  # Reads the keys, unless they were read less than 30 seconds ago.
+    answer = ask(caller, workload, newer)
+    assert (answer.status, answer.error) == (429, "ThrottlingException"), answer
+    assert "`kid`" in answer.message and "try again" in answer.message
+
+
 def test_a_token_with_an_unknown_critical_header_is_refused(caller, vendor, workload):
     unauthorized(ask(caller, workload, vendor.make_jwt("alice", header={"crit": ["future"], "future": True})))
 

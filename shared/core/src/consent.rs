@@ -207,4 +207,16 @@ mod tests {
         }
         assert!(SessionUri::parse(&format!("{SESSION_URI_PREFIX}{}", "a".repeat(1024))).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_session_uri_is_kept_as_it_is_and_has_nothing_that_a_url_would_escape(text in "\\PC{0,60}", handle in "[a-zA-Z0-9._~%/ -]{0,40}") {
+            for text in [text, format!("{SESSION_URI_PREFIX}{handle}")] {
+                if let Ok(uri) = SessionUri::parse(&text) {
+                    proptest::prop_assert_eq!(uri.as_str(), &text);
+                    proptest::prop_assert!(text.is_ascii() && !text.contains([' ', '/', '%', '&', '#']));
+                }
+            }
+        }
+    }
 }

@@ -110,4 +110,15 @@ mod tests {
         assert_eq!(Id::<()>::parse(&id.hyphenated()), None);
         assert_eq!(Id::<()>::parse("ab"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_parses_has_exactly_one_text_in_each_form(bytes: [u8; 16], text in "[0-9a-fA-F-]{30,38}|\\PC{0,40}") {
+            let id = Id::<()>::from_bytes(bytes);
+            proptest::prop_assert_eq!(Id::parse(&id.to_string()), Some(id));
+            proptest::prop_assert_eq!(Id::parse_hyphenated(&id.hyphenated()), Some(id));
+            proptest::prop_assert!(Id::<()>::parse(&text).is_none_or(|id| id.to_string() == text));
+            proptest::prop_assert!(Id::<()>::parse_hyphenated(&text).is_none_or(|id| id.hyphenated() == text));
+        }
+    }
 }
