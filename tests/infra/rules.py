@@ -38,12 +38,16 @@ STAR_RESOURCES = {
     ("VaultKey", "WrapVaultKeys"): "in a key's policy, `*` is this key",
     ("VaultKey", "EncryptSecrets"): "in a key's policy, `*` is this key",
     ("VaultKey", "EncryptTheTable"): "in a key's policy, `*` is this key",
+    ("VaultKey", "FindTheKeyOfTheTable"): "in a key's policy, `*` is this key",
 }
 
-# `*` in an action, and why.
+# `*` in an action: what DynamoDB's documentation asks for, of the table's key alone.
 STAR_ACTIONS = {
-    ("VaultKey", "EncryptTheTable", "kms:GenerateDataKey*"): "what DynamoDB's documentation asks for",
-    ("VaultKey", "EncryptTheTable", "kms:ReEncrypt*"): "what DynamoDB's documentation asks for",
+    ("VaultKey", "EncryptTheTable", "kms:GenerateDataKey*"),
+    ("VaultKey", "EncryptTheTable", "kms:ReEncrypt*"),
+    ("VaultKey", "FindTheKeyOfTheTable", "kms:Describe*"),
+    ("VaultKey", "FindTheKeyOfTheTable", "kms:Get*"),
+    ("VaultKey", "FindTheKeyOfTheTable", "kms:List*"),
 }
 
 # `*` as a principal, and why.
