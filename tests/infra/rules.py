@@ -420,12 +420,15 @@ def what_goes_wrong_is_seen(template: dict[str, Json]) -> Iterator[str]:
     alarms = decided.of_type("AWS::CloudWatch::Alarm")
     for what, needed in {
         "dead letters": ("AWS/SQS", "RefreshDeadLetters"),
-        "refresh failures": ("Errors", '{"Ref": "RefreshFunction"}'),
+        "refresh failures": ("Errors", '{"Ref": "RefreshFunction"}', "-RefreshFailures"),
         "authorizer errors": ("Errors", '{"Ref": "AuthorizerFunction"}'),
         "throttles": ("Throttles", "WriteThrottleEvents"),
     }.items():
         if not any(all(part in json.dumps(alarm) for part in needed) for alarm in alarms.values()):
             yield f"no alarm of {what}"
+    filters = decided.of_type("AWS::Logs::MetricFilter").values()
+    if not any(found["LogGroupName"] == {"Ref": "RefreshLogs"} and "ERROR" in found["FilterPattern"] for found in filters):
+        yield "messages that fail are not counted: the function that reports them succeeds"
     for name, alarm in alarms.items():
         if not alarm.get("AlarmActions"):
             yield f"{name} tells nobody"

@@ -246,6 +246,7 @@ BREAKS: list[tuple[rules.Rule, str, Callable[[Json], None]]] = [
     (rules.requests_are_limited, "a named stage", put("Stage.StageName", "v1")),
     (rules.what_goes_wrong_is_seen, "dead letters unseen", take("/Resources/DeadLettersAlarm")),
     (rules.what_goes_wrong_is_seen, "refresh failures unseen", take("/Resources/RefreshFailuresAlarm")),
+    (rules.what_goes_wrong_is_seen, "failed messages uncounted", take("/Resources/RefreshFailures")),
     (rules.what_goes_wrong_is_seen, "authorizer errors unseen", take("/Resources/AuthorizerErrorsAlarm")),
     (rules.what_goes_wrong_is_seen, "throttles unseen", take("/Resources/ThrottlesAlarm")),
     (rules.what_goes_wrong_is_seen, "nobody told", take("ThrottlesAlarm.AlarmActions")),
