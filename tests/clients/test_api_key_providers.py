@@ -89,8 +89,10 @@ def test_d9_a_provider_of_the_same_name_inherits_no_key(control, data_plane, wat
 def test_a_second_create_of_the_name_is_a_conflict(control, fresh):
     name = fresh("weather")
     control.create_api_key_credential_provider(name=name, apiKey=planted.new_secret("API key"))
-    with pytest.raises(control.exceptions.ConflictException):
+    with pytest.raises(control.exceptions.ConflictException) as refused:
         control.create_api_key_credential_provider(name=name, apiKey=planted.new_secret("API key"))
+    said = refused.value.response["Error"]["Message"]
+    assert said == f"the API key credential provider `{name}` is there already"
 
 
 @pytest.mark.parametrize("operation", ["get", "update", "delete"])

@@ -102,7 +102,7 @@ impl Services {
     pub(crate) async fn by_name<T: Named>(&self, name: &str, consistency: Consistency) -> Result<Stored<T>> {
         let entry = self.id_of::<T>(name, consistency).await?;
         let record = Key::single(T::KIND, entry.value.to_string());
-        self.caches.led_to.insert(entry.key, record).await;
+        self.caches.led_to.note(T::NAMES, name, record).await;
         self.by_id(entry.value, consistency).await?.ok_or_else(|| not_found::<T>(name))
     }
 
@@ -118,7 +118,7 @@ impl Services {
         match self.ports.store.write(writes).await {
             Err(StoreError::Conflict(_)) => Err(Error::new(
                 ErrorKind::Conflict,
-                format!("there is already a {} named `{}`", T::WHAT, value.name()),
+                format!("the {} `{}` is there already", T::WHAT, value.name()),
             )),
             other => Ok(other?),
         }
