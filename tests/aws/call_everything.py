@@ -19,8 +19,8 @@ from harness.main_path import call_every_operation
 from harness.places import BOOTSTRAPS
 from harness.product import command
 from harness.stories import (
-    FRONT_END_AUDIENCE, Consent, custom_config, machine_token, make_user_provider, make_workload, sign_in,
-    workload_token, workload_token_for_jwt,
+    FRONT_END_AUDIENCE, Consent, custom_config, machine_token, make_machine_provider, make_user_provider, make_workload,
+    sign_in, stored_token, workload_token, workload_token_for_jwt,
 )  # fmt: skip
 from harness.vendor import Vendor
 from harness.wire import Caller
@@ -73,8 +73,9 @@ def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
         use_what_others_keep(functions, caller, vendor, app, fresh)
         lose_grants(functions, caller, vendor, app, fresh)
         bring_back_a_secret(functions, caller, fresh)
+        get_from_a_new_process(functions, caller, vendor, app, fresh)
         caller.close()
-        use_iam(behind_iam)
+        use_iam(behind_iam, fresh)
         calls = functions.calls | behind_iam.calls
     finally:
         functions.stop()
@@ -219,12 +220,32 @@ def bring_back_a_secret(functions: RecordedFunctions, caller: Caller, fresh: Any
     caller.ok("UpdateApiKeyCredentialProvider", name=name, apiKey=planted.new_secret("API key"))
 
 
-def use_iam(functions: RecordedFunctions) -> None:
+def get_from_a_new_process(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:
+    """A process that knows nothing yet reads what it will need ahead: for each kind of credential another."""
+    agent, user = make_workload(caller, fresh("agent"), app.return_url), fresh("user")
+    alone, for_user = workload_token(caller, agent), workload_token(caller, agent, user)
+    people, machine = make_user_provider(caller, vendor, fresh("people")), make_machine_provider(caller, vendor, fresh("machine"))
+    connect(caller, agent, people, app, user)
+    machine_token(caller, alone, machine)
+    for get in (lambda: stored_token(caller, for_user, people), lambda: machine_token(caller, alone, machine)):
+        functions.pools["tokens"].stop()
+        get()
+    get_new_api_key(caller, alone, fresh, functions.pools["tokens"].stop)
+
+
+def get_new_api_key(caller: Caller, wat: str, fresh: Any, before: Any) -> None:
+    name, key = fresh("weather"), planted.new_secret("API key")
+    caller.ok("CreateApiKeyCredentialProvider", name=name, apiKey=key)
+    before()
+    assert caller.ok("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=name)["apiKey"] == key
+
+
+def use_iam(functions: RecordedFunctions, fresh: Any) -> None:
     """A caller whose grants are those of an IAM role, at both functions that have callers."""
-    functions.command("principals", "put", ROLE, "--grant", "admin,mint-jwt")
+    functions.command("principals", "put", ROLE, "--grant", "admin,mint-jwt,read")
     functions.command("principals", "list")
     caller = functions.caller(functions.iam_credentials(SESSION))
-    caller.ok("ListWorkloadIdentities")
-    caller.refused("GetWorkloadAccessToken", 404, "ResourceNotFoundException", workloadName="nobody-made-this")
+    wat = workload_token(caller, make_workload(caller, fresh("agent")))
+    get_new_api_key(caller, wat, fresh, functions.pools["tokens"].stop)
     caller.close()
     functions.command("principals", "delete", ROLE)
