@@ -192,7 +192,7 @@ impl Services {
             let secrets = serde_json::from_slice(&plaintext).map_err(Error::internal)?;
             Ok(Arc::new(LiveKey { key, secrets }))
         };
-        match self.caches.access_keys.get(id.to_owned(), read).await {
+        match self.caches.access_keys.get(id, read).await {
             Ok(key) => Ok(Some(key)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -31,12 +31,12 @@ impl Services {
         let name = provider.as_str();
         let read =
             async { Ok(Arc::new(self.by_name::<ApiKeyProvider>(name, Consistency::Eventual).await?.value)) };
-        let record = self.caches.api_key_providers.get(name.to_owned(), read).await?;
+        let record = self.caches.api_key_providers.get(name, read).await?;
         let key = match self.reveal(&record.secret, &record.name).await {
             Ok(key) => key,
             // What was read from memory may name a version that another process has just replaced.
             Err(_superseded) => {
-                self.caches.api_key_providers.forget(&name.to_owned()).await;
+                self.caches.api_key_providers.forget(name).await;
                 let record = self.by_name::<ApiKeyProvider>(name, Consistency::Strong).await?.value;
                 self.reveal(&record.secret, &record.name).await?
             }

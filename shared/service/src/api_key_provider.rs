@@ -157,7 +157,7 @@ impl Services {
                 Ok(ApiKeyProvider { secret: secret.clone(), updated_at: now, ..provider.clone() })
             })
             .await;
-        self.caches.api_key_providers.forget(&name.as_str().to_owned()).await;
+        self.caches.api_key_providers.forget(name.as_str()).await;
         let Changed { before, after } = self.settle(updated, &secret).await?;
         self.supersede(&before.secret, &after.secret).await;
         Ok(after)
@@ -173,7 +173,7 @@ impl Services {
     ) -> Result<()> {
         let name = authorized.action().name.as_str();
         let provider = self.delete_named::<ApiKeyProvider>(name).await?;
-        self.caches.api_key_providers.forget(&name.to_owned()).await;
+        self.caches.api_key_providers.forget(name).await;
         self.discard(&provider.secret).await;
         Ok(())
     }
@@ -267,9 +267,9 @@ impl Services {
             })
         };
         match source {
-            SecretSource::Managed(_) => self.caches.secrets.get(name, read).await,
+            SecretSource::Managed(_) => self.caches.secrets.get(&name, read).await,
             // Its owner may put another value under the same name at any time.
-            SecretSource::External(_) => self.caches.external_secrets.get(name, read).await,
+            SecretSource::External(_) => self.caches.external_secrets.get(&name, read).await,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What a process keeps in memory for a while: records that change by hand, secrets, endpoints.
 
-use std::borrow::Borrow;
+use std::any::Any;
+use std::fmt::Display;
 use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use agent_identity_core::grant::Principal;
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::seal::Key32;
-use agent_identity_core::store::Key;
+use agent_identity_core::store::{Key, Kind};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result, Secret, WorkloadName};
@@ -29,63 +32,89 @@ const SERVER_LIFE: Duration = Duration::from_secs(600);
 /// How long an unwrapped user key stays in memory (`design.md` 5).
 const USER_KEY_LIFE: Duration = Duration::from_secs(300);
 
+/// A value of any type. One cache type serves all of them: of each type of cache that there is, its whole code is in the
+/// binary once more, which for eleven types was a tenth of a function.
+type Erased = Arc<dyn Any + Send + Sync>;
+
 /// A cache that reads through, with one flight per key; with a life of zero it always reads.
-pub(crate) struct ReadThrough<K, V> {
-    cache: Option<Cache<K, V>>,
+pub(crate) struct ReadThrough<K: ?Sized, V> {
+    cache: Option<Cache<String, Erased>>,
+    holds: PhantomData<fn(&K) -> V>,
 }
 
 impl<K, V> ReadThrough<K, V>
 where
-    K: std::hash::Hash + Eq + Clone + Send + Sync + 'static,
+    K: Display + ?Sized,
     V: Clone + Send + Sync + 'static,
 {
     fn new(life: Duration) -> Self {
         let cache =
             (!life.is_zero()).then(|| Cache::builder().max_capacity(CAPACITY).time_to_live(life).build());
-        Self { cache }
+        Self { cache, holds: PhantomData }
     }
 
     /// The value from memory, or from `read`. Errors are not remembered.
-    pub(crate) async fn get(&self, key: K, read: impl Future<Output = Result<V>>) -> Result<V> {
-        match &self.cache {
-            Some(cache) => cache.try_get_with(key, read).await.map_err(|error: Arc<Error>| (*error).clone()),
-            None => read.await,
-        }
+    pub(crate) async fn get(&self, key: &K, read: impl Future<Output = Result<V>> + Send) -> Result<V> {
+        let Some(cache) = &self.cache else { return read.await };
+        let key = key.to_string();
+        let found = match cache.get(&key).await {
+            Some(found) => found,
+            None => {
+                let read = async { Ok(Arc::new(read.await?) as Erased) };
+                let read: Pin<Box<dyn Future<Output = Result<Erased>> + Send + '_>> = Box::pin(read);
+                cache.try_get_with(key, read).await.map_err(|error: Arc<Error>| (*error).clone())?
+            }
+        };
+        found.downcast_ref().cloned().ok_or_else(|| Error::internal("a cache holds what was not put into it"))
     }
 
     /// Whether the value is in memory.
-    pub(crate) fn has<Q>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-        Q: std::hash::Hash + Eq + ?Sized,
-    {
-        self.cache.as_ref().is_some_and(|cache| cache.contains_key(key))
+    pub(crate) fn has(&self, key: &K) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.contains_key(&key.to_string()))
     }
 
     /// Forgets one value: it was changed by this process.
     pub(crate) async fn forget(&self, key: &K) {
         if let Some(cache) = &self.cache {
-            cache.invalidate(key).await;
+            cache.invalidate(&key.to_string()).await;
         }
+    }
+}
+
+/// From the names of records to the records that they led to when they were last read: what to read ahead, and no more.
+pub(crate) struct LedTo(Cache<String, Erased>);
+
+impl LedTo {
+    fn name(kind: Kind, name: &str) -> String {
+        format!("{} {name}", kind.as_str())
+    }
+
+    /// Where a name of this directory led to.
+    pub(crate) async fn get(&self, directory: Kind, name: &str) -> Option<Key> {
+        self.0.get(&Self::name(directory, name)).await?.downcast_ref().cloned()
+    }
+
+    /// Notes where a name leads.
+    pub(crate) async fn note(&self, directory: Kind, name: &str, record: Key) {
+        self.0.insert(Self::name(directory, name), Arc::new(record)).await;
     }
 }
 
 pub(crate) struct Caches {
     pub(crate) workloads: ReadThrough<Id<Workload>, Arc<Workload>>,
-    pub(crate) workload_names: ReadThrough<String, Id<Workload>>,
-    pub(crate) oauth2_providers: ReadThrough<String, Arc<Oauth2Provider>>,
-    pub(crate) api_key_providers: ReadThrough<String, Arc<ApiKeyProvider>>,
-    pub(crate) access_keys: ReadThrough<String, Arc<LiveKey>>,
+    pub(crate) workload_names: ReadThrough<str, Id<Workload>>,
+    pub(crate) oauth2_providers: ReadThrough<str, Arc<Oauth2Provider>>,
+    pub(crate) api_key_providers: ReadThrough<str, Arc<ApiKeyProvider>>,
+    pub(crate) access_keys: ReadThrough<str, Arc<LiveKey>>,
     pub(crate) agent_rules: ReadThrough<WorkloadName, Arc<AgentRules>>,
     pub(crate) principals: ReadThrough<PrincipalArn, Arc<Principal>>,
     /// By what names the secret, its version included.
-    pub(crate) secrets: ReadThrough<String, Secret>,
+    pub(crate) secrets: ReadThrough<str, Secret>,
     /// By reference: whoever keeps them may change them.
-    pub(crate) external_secrets: ReadThrough<String, Secret>,
-    pub(crate) servers: ReadThrough<String, Arc<Server>>,
+    pub(crate) external_secrets: ReadThrough<str, Secret>,
+    pub(crate) servers: ReadThrough<str, Arc<Server>>,
     pub(crate) user_keys: ReadThrough<UserKey, Key32>,
-    /// From rows of names to the records that they led to when they were last read: what to read ahead, and no more.
-    pub(crate) led_to: Cache<Key, Key>,
+    pub(crate) led_to: LedTo,
 }
 
 impl Caches {
@@ -102,7 +131,7 @@ impl Caches {
             external_secrets: ReadThrough::new(config.record_cache),
             servers: ReadThrough::new(SERVER_LIFE),
             user_keys: ReadThrough::new(USER_KEY_LIFE),
-            led_to: Cache::new(CAPACITY),
+            led_to: LedTo(Cache::new(CAPACITY)),
         }
     }
 }

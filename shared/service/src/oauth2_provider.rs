@@ -177,7 +177,7 @@ impl Services {
                 })
             })
             .await;
-        self.caches.oauth2_providers.forget(&name.as_str().to_owned()).await;
+        self.caches.oauth2_providers.forget(name.as_str()).await;
         let updated = match &new_secret {
             Some(secret) => self.settle(updated, secret).await,
             None => updated,
@@ -197,7 +197,7 @@ impl Services {
     ) -> Result<()> {
         let name = authorized.action().name.as_str();
         let provider = self.delete_named::<Oauth2Provider>(name).await?;
-        self.caches.oauth2_providers.forget(&name.to_owned()).await;
+        self.caches.oauth2_providers.forget(name).await;
         self.discard(&provider.client_secret).await;
         Ok(())
     }

@@ -131,7 +131,7 @@ impl Services {
         let read = async {
             Ok(Arc::new(self.by_name::<Oauth2Provider>(name.as_str(), Consistency::Eventual).await?.value))
         };
-        self.caches.oauth2_providers.get(name.as_str().to_owned(), read).await
+        self.caches.oauth2_providers.get(name.as_str(), read).await
     }
 
     /// What of a request makes a connection another one.

@@ -105,7 +105,7 @@ impl Services {
     pub async fn iam_principal(
         &self,
         arn: &PrincipalArn,
-        foreseen: impl FnOnce() -> Option<Foreseen>,
+        foreseen: impl FnOnce() -> Option<Foreseen> + Send,
     ) -> Result<Arc<Principal>> {
         let read = async {
             if let Some(foreseen) = foreseen() {
@@ -117,6 +117,6 @@ impl Services {
             let none = || Principal { name: arn.to_string(), grants: Vec::new() };
             Ok(Arc::new(stored.map_or_else(none, |stored| stored.value.principal)))
         };
-        self.caches.principals.get(arn.clone(), read).await
+        self.caches.principals.get(arn, read).await
     }
 }

@@ -77,7 +77,7 @@ impl Services {
             NamedProvider::ApiKey(name) => self.caches.api_key_providers.has(name.as_str()),
         };
         if !is_remembered {
-            keys.extend(self.caches.led_to.get(&directory).await);
+            keys.extend(self.caches.led_to.get(directory.kind, &directory.sort).await);
             keys.push(directory);
         }
         let sealed = encoding::unbase64url(foreseen.workload_token.expose()).unwrap_or_default();
@@ -121,7 +121,7 @@ impl Services {
             return;
         }
         let directory = wanted.provider().directory();
-        let record = match self.caches.led_to.get(&directory).await {
+        let record = match self.caches.led_to.get(directory.kind, &directory.sort).await {
             None if is_cold => self.record_of(&wanted.provider()).await,
             known => known,
         };

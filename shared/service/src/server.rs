@@ -40,7 +40,7 @@ impl Services {
                         .map(Arc::new)
                         .map_err(|error| misconfigured(provider, &error))
                 };
-                self.caches.servers.get(url.clone(), read).await
+                self.caches.servers.get(&url, read).await
             }
         }
     }

@@ -42,12 +42,12 @@ impl Services {
     /// The user's key; made when there is none. Who is about to call a provider asks for it before, so that what comes back
     /// can be sealed whatever the store is doing then.
     pub(crate) async fn user_vault_key(&self, user: UserKey) -> Result<Key32> {
-        self.caches.user_keys.get(user, self.read_user_key(user, Consistency::Strong)).await
+        self.caches.user_keys.get(&user, self.read_user_key(user, Consistency::Strong)).await
     }
 
     /// The user's key, for opening what it has sealed: then its row is there, and was from the start what it is.
     pub(crate) async fn opening_user_key(&self, user: UserKey) -> Result<Key32> {
-        self.caches.user_keys.get(user, self.read_user_key(user, Consistency::Eventual)).await
+        self.caches.user_keys.get(&user, self.read_user_key(user, Consistency::Eventual)).await
     }
 
     async fn read_user_key(&self, user: UserKey, mut consistency: Consistency) -> Result<Key32> {

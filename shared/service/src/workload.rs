@@ -138,7 +138,7 @@ impl Services {
         let name = authorized.action().name.as_str();
         let workload = self.delete_named::<Workload>(name).await?;
         self.caches.workloads.forget(&workload.id).await;
-        self.caches.workload_names.forget(&name.to_owned()).await;
+        self.caches.workload_names.forget(name).await;
         self.caches.agent_rules.forget(&workload.name).await;
         Ok(())
     }

@@ -220,7 +220,7 @@ impl Services {
             IssuerPolicy::AnyIssuer => &[],
         };
         let read = async { Ok(Arc::new(AgentRules::read(&*self.ports.store, workload, issuers).await?)) };
-        self.caches.agent_rules.get(workload.clone(), read).await
+        self.caches.agent_rules.get(workload, read).await
     }
 
     async fn mint(&self, workload: &WorkloadName, user: Option<ProvenUser>) -> Result<Secret> {
@@ -228,9 +228,7 @@ impl Services {
         let id = self
             .caches
             .workload_names
-            .get(name.clone(), async {
-                Ok(self.id_of::<Workload>(&name, Consistency::Eventual).await?.value)
-            })
+            .get(&name, async { Ok(self.id_of::<Workload>(&name, Consistency::Eventual).await?.value) })
             .await?;
         let workload = self.live_workload(id).await?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no workload identity named `{name}`"))
@@ -260,7 +258,7 @@ impl Services {
                 None => Err(Error::new(ErrorKind::NotFound, "the workload identity was deleted")),
             }
         };
-        match self.caches.workloads.get(id, read).await {
+        match self.caches.workloads.get(&id, read).await {
             Ok(workload) => Ok(Some(workload)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
