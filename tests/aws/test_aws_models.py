@@ -178,6 +178,21 @@ def test_d22_the_aws_cli_signs_for_execute_api_and_other_services_as_ever(record
     }
 
 
+def test_d22_the_bedrock_agentcore_sdk_signs_for_execute_api(recorder, shell):
+    shell(f"""
+        eval "$(agent-identity aws-models install)"
+        export BEDROCK_AGENTCORE_CP_ENDPOINT={recorder.url} BEDROCK_AGENTCORE_DP_ENDPOINT={recorder.url}
+        {sys.executable} -c 'from bedrock_agentcore.services.identity import IdentityClient
+identity = IdentityClient("eu-west-1")
+identity.create_workload_identity("an-agent")
+identity.get_workload_access_token("an-agent")'
+    """)
+    assert signed_for(recorder) == {
+        "POST /identities/CreateWorkloadIdentity": "execute-api",
+        "POST /identities/GetWorkloadAccessToken": "execute-api",
+    }
+
+
 def test_d22_in_the_directory_that_clients_look_into_no_variable_is_needed(recorder, shell):
     shell(f"""
         agent-identity aws-models install --dir ~/.aws/models
