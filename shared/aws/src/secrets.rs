@@ -164,7 +164,9 @@ fn label(version: &str) -> String {
 }
 
 fn failed(secret: &str, fault: Fault) -> SecretError {
-    SecretError::Failed(format!("Secrets Manager, secret `{secret}`: {}", fault.reason()))
+    let is_busy = matches!(fault, Fault::Busy(_));
+    let reason = format!("Secrets Manager, secret `{secret}`: {}", fault.reason());
+    if is_busy { SecretError::Busy(reason) } else { SecretError::Failed(reason) }
 }
 
 /// Whether it is not there, or deleted and only to be restored.

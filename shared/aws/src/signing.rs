@@ -62,7 +62,9 @@ fn failed(key_arn: &str, fault: Fault) -> SecretError {
             "key `{key_arn}` may not be used: it does not exist, or its owner has not tagged it {PROVIDER_TAG}=PROVIDER"
         ));
     }
-    SecretError::Failed(format!("KMS, key `{key_arn}`: {}", fault.reason()))
+    let is_busy = matches!(fault, Fault::Busy(_));
+    let reason = format!("KMS, key `{key_arn}`: {}", fault.reason());
+    if is_busy { SecretError::Busy(reason) } else { SecretError::Failed(reason) }
 }
 
 const fn spec(algorithm: SigningAlgorithm) -> SigningAlgorithmSpec {

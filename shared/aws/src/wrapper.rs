@@ -55,7 +55,12 @@ fn encryption_context(context: &[(&str, &str)]) -> HashMap<String, String> {
 }
 
 fn unavailable(fault: Fault) -> SealError {
-    SealError::KeyUnavailable(format!("KMS: {}", fault.reason()))
+    match fault {
+        Fault::Busy(reason) => SealError::Busy(format!("KMS: {reason}")),
+        Fault::Unknown(_) | Fault::Refused { .. } => {
+            SealError::KeyUnavailable(format!("KMS: {}", fault.reason()))
+        }
+    }
 }
 
 /// Whether KMS says that this is not what it wrapped under this key and context.
