@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import ipaddress
 import json
 import os
 import re
@@ -193,14 +194,12 @@ def start_forward(folder: Path, address: str, ports: list[int]) -> dict[str, Any
 
 def bridge_address() -> str:
     """Where containers find this machine, with Docker's usual network."""
-    asked = subprocess.run(
-        ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
-        capture_output=True,
-        text=True,
-    )
-    if asked.returncode != 0 or not asked.stdout.strip():
-        sys.exit(f"emulators.py: Docker's bridge has no address; name one after --containers. {asked.stderr}")
-    return asked.stdout.strip()
+    asked = subprocess.run(["docker", "network", "inspect", "bridge"], capture_output=True, text=True)
+    if asked.returncode != 0:
+        sys.exit(f"emulators.py: where do containers find this machine? Name an address after --containers. {asked.stderr}")
+    settings = json.loads(asked.stdout)[0]["IPAM"]["Config"][0]
+    # A daemon that has just made its bridge does not say, and takes the first address.
+    return settings.get("Gateway") or str(next(ipaddress.ip_network(settings["Subnet"]).hosts()))
 
 
 # ------------------------------------------------------------------------------------------------------------ the template

@@ -45,9 +45,14 @@ class Vendor:
             "jwks": {"keys": [private | {"kid": KEY_ID, "alg": "RS256", "use": "sig"}]},
             "host": host,
         }
+        WORK.mkdir(exist_ok=True)
+        trust: dict[str, str] = {}
         if tls:
             config["tls"] = {"cert": tls[0], "key": tls[1]}
-        WORK.mkdir(exist_ok=True)
+            # Its protected API asks the provider, too.
+            authority = WORK / "vendor-authority.pem"
+            authority.write_text(tls[2])
+            trust = {"NODE_EXTRA_CA_CERTS": str(authority)}
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=WORK, delete=False) as file:
             json.dump(config, file)
         self._config = Path(file.name)
@@ -56,7 +61,7 @@ class Vendor:
             ["node", str(TESTS / "idp" / "server.mjs"), file.name],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=plain_environment(),
+            env=plain_environment(**trust),
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

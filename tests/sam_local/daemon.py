@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import shutil
 import subprocess
@@ -61,8 +63,10 @@ class Docker:
 
     def bridge_address(self) -> str:
         """Where containers find this machine."""
-        said = self.run("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-        return said.stdout.decode().strip()
+        [network] = json.loads(self.run("network", "inspect", "bridge").stdout)
+        settings = network["IPAM"]["Config"][0]
+        # A daemon that has just made its bridge does not say, and takes the first address.
+        return settings.get("Gateway") or str(next(ipaddress.ip_network(settings["Subnet"]).hosts()))
 
     def stop(self) -> None:
         """Ends what `_start` started."""

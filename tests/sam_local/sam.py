@@ -73,13 +73,16 @@ class LocalApi:
 
     def __init__(self, port: int, options: list[str], environment: dict[str, str]) -> None:
         self.port = port
-        self.log = log_file("sam-start-api")
-        with self.log.open("wb") as output:
+        # What the functions write goes here. The console is SAM's, whose access log has whole URLs, and is not searched.
+        self.log = log_file("sam-functions")
+        self.console = self.log.with_suffix(".console")
+        with self.console.open("wb") as output:
             self._process = subprocess.Popen(
                 [
                     PROGRAMS / "sam", "local", "start-api",
                     "--port", str(self.port),
                     "--warm-containers", "LAZY",
+                    "--log-file", str(self.log),
                     *options,
                 ],  # fmt: skip
                 stdin=subprocess.DEVNULL,
@@ -92,7 +95,7 @@ class LocalApi:
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise RuntimeError(f"`sam local start-api` did not come up: {self.log.read_text()[-2000:]}")
+                raise RuntimeError(f"`sam local start-api` did not come up: {self.console.read_text()[-2000:]}")
             time.sleep(0.1)
 
     def _listens(self) -> bool:
