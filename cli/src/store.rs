@@ -124,8 +124,7 @@ mod aws {
                 egress: AllowList::default(),
                 extra_roots: Vec::new(),
             };
-            let composed = Composed::new(&environment).map_err(|error| CommandError(error.to_string()))?;
-            Ok(composed.services)
+            Ok(Composed::new(&environment).services)
         }
     }
 

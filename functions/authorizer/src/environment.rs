@@ -25,7 +25,7 @@ impl Authorizer {
     /// When a variable is missing or is not what it must be.
     pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
-        let connection = AwsConnection::new(AwsSettings::from_environment(set)?)?;
+        let connection = AwsConnection::new(AwsSettings::from_environment(set)?);
         let table = set("AGENT_IDENTITY_TABLE").ok_or("AGENT_IDENTITY_TABLE is not set")?;
         let issuers = match set("AGENT_IDENTITY_TRUSTED_ISSUERS") {
             Some(text) => parse_trusted_issuers(&text)

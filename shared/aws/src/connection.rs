@@ -6,16 +6,11 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_dynamodb::config::{BehaviorVersion, IdentityCache, SharedHttpClient};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use aws_types::sdk_config::{RetryConfig, TimeoutConfig};
 
-/// The roots of AWS's own endpoints (Amazon Trust Services): reading the system's store costs ten times the rest of a
-/// cold start.
-const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
+use crate::http::{Http1, Roots};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,10 +69,11 @@ impl AwsSettings {
         })
     }
 
-    fn is_overridden(&self) -> bool {
-        [&self.dynamodb, &self.kms, &self.secrets_manager, &self.sqs, &self.eventbridge]
-            .into_iter()
-            .any(Option::is_some)
+    /// Whom the endpoints have their certificates from: those that are not AWS's own, from whomever the system trusts.
+    fn roots(&self) -> Roots {
+        let endpoints = [&self.dynamodb, &self.kms, &self.secrets_manager, &self.sqs, &self.eventbridge];
+        let is_foreign = endpoints.into_iter().flatten().any(|endpoint| endpoint.starts_with("https:"));
+        if is_foreign { Roots::System } else { Roots::Amazon }
     }
 }
 
@@ -90,24 +86,9 @@ pub struct AwsConnection {
 
 impl AwsConnection {
     /// With the credentials of the environment, which are read again for each call: Lambda may renew them.
-    ///
-    /// # Errors
-    /// When the TLS roots cannot be read.
-    pub fn new(settings: AwsSettings) -> Result<Self, SettingsError> {
-        let roots = if settings.is_overridden() {
-            TrustStore::default()
-        } else {
-            TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)
-        };
-        let context = TlsContext::builder()
-            .with_trust_store(roots)
-            .build()
-            .map_err(|error| SettingsError(format!("the TLS roots cannot be read: {error}")))?;
-        let http = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(context)
-            .build_https();
-        Ok(Self::with(settings, http, SharedCredentialsProvider::new(EnvironmentCredentials)))
+    pub fn new(settings: AwsSettings) -> Self {
+        let http = SharedHttpClient::new(Http1::new(settings.roots(), CONNECT_TIMEOUT));
+        Self::with(settings, http, SharedCredentialsProvider::new(EnvironmentCredentials))
     }
 
     /// For tests of the requests: what is sent goes to `http`.
@@ -221,10 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn without_overrides_the_services_own_endpoints_are_used() {
-        let settings = settings(&[("AWS_DEFAULT_REGION", "eu-west-1")]).unwrap();
-        assert!(!settings.is_overridden());
-        assert!(AwsConnection::new(settings).is_ok(), "the roots can be read");
+    fn an_endpoint_that_is_not_awss_own_is_trusted_as_the_system_says() {
+        let roots =
+            |url| settings(&[("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL_KMS", url)]).unwrap().roots();
+        assert_eq!(roots(""), Roots::Amazon);
+        assert_eq!(roots("http://127.0.0.1:1"), Roots::Amazon, "there is no certificate");
+        assert_eq!(roots("https://kms.example"), Roots::System);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod events;
 mod fault;
 #[cfg(test)]
 mod golden;
+mod http;
 mod pace;
 mod queue;
 mod secrets;

@@ -15,7 +15,7 @@ use agent_identity_jose::{JwtVerifier, VaultSealer};
 use agent_identity_service::{Config, Ports, Services};
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 
-use crate::{Environment, StartError};
+use crate::Environment;
 
 /// How long records that change by hand may be served from memory (D17).
 const RECORD_CACHE: Duration = Duration::from_secs(30);
@@ -35,11 +35,8 @@ pub struct Composed {
 
 impl Composed {
     /// Wires the adapters.
-    ///
-    /// # Errors
-    /// When the TLS roots cannot be read.
-    pub fn new(environment: &Environment) -> Result<Self, StartError> {
-        let connection = AwsConnection::new(environment.aws.clone())?;
+    pub fn new(environment: &Environment) -> Self {
+        let connection = AwsConnection::new(environment.aws.clone());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let table = environment.table.clone();
@@ -79,6 +76,6 @@ impl Composed {
             record_cache: RECORD_CACHE,
             secret_cache: SECRET_CACHE,
         };
-        Ok(Self { services: Arc::new(Services::new(ports, config)), events, connection })
+        Self { services: Arc::new(Services::new(ports, config)), events, connection }
     }
 }

@@ -24,9 +24,8 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 #[cfg(feature = "runtime")]
 fn start<T>(compose: impl FnOnce(Composed) -> Result<T, StartError>) -> Result<T, StartError> {
     agent_identity_telemetry::start_on_lambda()?;
-    let started = Environment::read(variable).map_err(StartError::from).and_then(|environment| {
-        let composed = Composed::new(&environment)?;
-        compose(composed)
-    });
+    let started = Environment::read(variable)
+        .map_err(StartError::from)
+        .and_then(|environment| compose(Composed::new(&environment)));
     started.inspect_err(|error| tracing::error!(%error, "the function cannot start"))
 }

@@ -37,7 +37,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rusqlite", &["local"]),
     ("jsonwebtoken", &["jose"]),
     ("tokio-rustls", &["egress"]),
-    ("rustls", &["egress"]),
+    ("rustls", &["aws", "egress"]),
     ("axum", &["api", "cli", "lambda"]),
     ("clap", &["cli"]),
 ];

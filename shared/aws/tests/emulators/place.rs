@@ -29,7 +29,7 @@ pub fn connection(endpoint: &str) -> AwsConnection {
         "AWS_ENDPOINT_URL" => Some(endpoint.to_owned()),
         _ => None,
     });
-    AwsConnection::new(settings.unwrap()).unwrap()
+    AwsConnection::new(settings.unwrap())
 }
 
 /// The system's randomness: several test processes share one emulator.
