@@ -61,9 +61,11 @@ def base_image(docker: Docker, authority: Authority) -> str:
 @pytest.fixture(scope="session")
 def aws(docker: Docker) -> Iterator[dict[str, str]]:
     """The environment of the emulators, for this machine; containers reach them too."""
-    emulators("up", "--containers", docker.bridge_address())
-    yield json.loads(emulators("up", "--json"))
-    emulators("down")
+    try:
+        emulators("up", "--containers", docker.bridge_address())
+        yield json.loads(emulators("up", "--json"))
+    finally:
+        emulators("down")
 
 
 @pytest.fixture(scope="session")
