@@ -176,7 +176,14 @@ fn in_order(answer: &str) -> String {
                     members.into_iter().map(|(name, value)| (name, ordered(value))).collect();
                 Value::Object(sorted.into_iter().collect())
             }
-            Value::Array(items) => Value::Array(items.into_iter().map(ordered).collect()),
+            Value::Array(items) => {
+                let mut items: Vec<_> = items.into_iter().map(ordered).collect();
+                // What is wrong is told in the order of the request's members.
+                if items.iter().all(|item| item.get("message").is_some()) {
+                    items.sort_by_key(|item| item["name"].to_string());
+                }
+                Value::Array(items)
+            }
             other => other,
         }
     }
