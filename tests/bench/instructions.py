@@ -1,0 +1,48 @@
+"""Instructions that a process takes, under valgrind's callgrind: the same in every run, on a busy machine too."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.runtime_api import Bootstrap
+
+# Long enough for what a process does before it waits for its next event.
+SETTLED_SECONDS = 0.5
+FEW, MANY = 21, 121
+
+
+def callgrind(output: Path) -> list[str]:
+    return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}"]
+
+
+def total(output: Path) -> int:
+    """The instructions of the whole run."""
+    found = re.search(r"^(?:totals|summary): (\d+)", output.read_text(), re.MULTILINE)
+    assert found, f"{output} has no total"
+    return int(found[1])
+
+
+def taken(
+    make: Callable[[Sequence[str]], Bootstrap], folder: Path, events: Sequence[Any] = (), name: str = "ir"
+) -> int:
+    """Instructions of a process from its start until it waits for the event after these."""
+    output = folder / f"{name}-{len(events)}.callgrind"
+    bootstrap = make(callgrind(output))
+    with bootstrap:
+        for event in events:
+            bootstrap.invoke(event)
+        time.sleep(SETTLED_SECONDS)
+    return total(output)
+
+
+def per_invoke(
+    make: Callable[[Sequence[str]], Bootstrap], folder: Path, event: Callable[[], Any], name: str = "ir"
+) -> float:
+    """Instructions of one more invocation of a warm process."""
+    few = taken(make, folder, [event() for _ in range(FEW)], name)
+    many = taken(make, folder, [event() for _ in range(MANY)], name)
+    return (many - few) / (MANY - FEW)
