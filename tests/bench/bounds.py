@@ -1,4 +1,5 @@
-"""The bounds of `docs/` that can be measured on one machine with the embedded server: P4 and P10.
+"""The bounds of `docs/performance.md` that can be measured on one machine: P4 and P10 with the embedded server, P3, P5, P6, P7 and
+P8 with the functions on emulators.
 
 Prints a line per bound, or JSON with `--json`; what was measured beside them, and on which machine, goes to stderr.
 """
@@ -7,18 +8,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import single_flight
-import warm_get
+from bench import calls, cost, instructions, peers, single_flight, size, warm_get
+from bench.deployment import Deployment, deployed, served
+from bench.runtime_api import Bootstrap, scheduled_seconds
+from harness.places import BOOTSTRAPS
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,139 @@ class Bound:
         return f"{self.id} {self.case}: {self.value:g} (bound {self.bound:g}) {'holds' if self.holds else 'DOES NOT HOLD'}"
 
 
+def at_most(name: str, case: str, value: float, bound: float) -> Bound:
+    return Bound(name, case, value, bound, value <= bound)
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def p3(directory: Path) -> Iterator[Bound]:
+    with deployed(directory) as deployment:
+        for counted in calls.count(deployment):
+            note(f"P3 {counted.case}: {counted.recording or 'none'}")
+            besides = ", AWS calls besides its own" if counted.own else ", AWS calls"
+            yield at_most("P3", counted.case + besides, counted.calls, counted.bound)
+
+
+def p5(directory: Path) -> Iterator[Bound]:
+    hello = instructions.taken(lambda under: plain(directory, "hello", under), directory, name="hello")
+    note(f"P5 hello, init: {hello:,} Ir")
+    for function, bound in (("authorizer", 2.0), ("tokens", 6.0)):
+        init = instructions.taken(lambda under: plain(directory, function, under), directory, name=function)
+        note(f"P5 {function}, init: {init:,} Ir")
+        yield at_most("P5", f"init of {function}, Ir ÷ hello", round(init / hello, 2), bound)
+    with deployed(directory) as deployment:
+        for function, event in events(deployment).items():
+            took = instructions.per_invoke(
+                lambda under: deployment.instance(function, under), directory, lambda: event, name=f"{function}-warm"
+            )
+            note(f"P5 {function}, a warm invocation: {took:,.0f} Ir")
+
+
+def plain(directory: Path, function: str, under: Sequence[str]) -> Bootstrap:
+    """A function in the environment of a deployment on AWS, where no endpoint is overridden. It is not called."""
+    environment = {
+        "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x" * 40,
+        "AWS_SESSION_TOKEN": "x" * 400, "AGENT_IDENTITY_TABLE": "agent-identity-Table-1ABCDEFGHIJKL",
+        "AGENT_IDENTITY_KMS_KEY_ID": "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555",
+        "AGENT_IDENTITY_SECRET_PREFIX": "agent-identity/", "AGENT_IDENTITY_EVENT_BUS": "agent-identity",
+        "AGENT_IDENTITY_ACCOUNT_ID": "123456789012", "AGENT_IDENTITY_API_ID": "abcdef1234",
+        "AGENT_IDENTITY_PUBLIC_BASE_URL": "https://abcdef1234.execute-api.us-east-1.amazonaws.com",
+        "AGENT_IDENTITY_PRINCIPAL": "iam", "AGENT_IDENTITY_AGENT": "support",
+        "AGENT_IDENTITY_TRUSTED_ISSUERS": "issuer=https://idp.example.com,audience=agents",
+    }  # fmt: skip
+    return Bootstrap([*under, BOOTSTRAPS / function], environment, directory / f"{function}-init.log")
+
+
+def events(deployment: Deployment) -> dict[str, Any]:
+    """A warm request of each function."""
+    wat = deployment.workload_token(deployment.user)
+    return {
+        "authorizer": deployment.rest_token_event(),
+        "tokens": deployment.event(*deployment.token(wat)),
+    }
+
+
+# Megabytes of 10^6 bytes: the file without symbols, and what is resident after 1,000 invocations.
+SIZES = {"authorizer": (8.5, 8.0), "tokens": (12.0, 16.0)}
+# Pages that are touched for the first time are no growth.
+GROWTH = 1.02
+
+
+def p6(directory: Path) -> Iterator[Bound]:
+    for function, (file, _) in SIZES.items():
+        size_mb = round(size.stripped_bytes(BOOTSTRAPS / function, directory) / 1e6, 2)
+        yield at_most("P6", f"bootstrap of {function}, MB", size_mb, file)
+    with deployed(directory) as deployment:
+        for function, event in events(deployment).items():
+            used = size.memory(deployment.instance(function), lambda bootstrap: bootstrap.invoke(event))
+            note(f"P6 {function}: {used}")
+            few, growth = used.after_few * 1024 / 1e6, used.after_many / used.after_few
+            yield at_most("P6", f"{function} after 1,000 invocations, MB resident", round(few, 2), SIZES[function][1])
+            yield at_most("P6", f"{function} after 10,000 ÷ after 1,000, resident", round(growth, 3), GROWTH)
+
+
+def p7(directory: Path) -> Iterator[Bound]:
+    with deployed(directory) as deployment:
+        costs = peers.measure(deployment)
+    note(f"P7 {peers.versions()}")
+    for name, its in costs.items():
+        note(f"P7 {name}: {its}")
+    ours = costs.pop("authorizer")
+    for name, theirs in costs.items():
+        init = statistics.median(ours.init_ms) / statistics.median(theirs.init_ms)
+        invoke = statistics.median(ours.invoke_us) / statistics.median(theirs.invoke_us)
+        yield at_most("P7", f"authorizer ÷ {name}, CPU of init", round(init, 4), 0.05)
+        yield at_most("P7", f"authorizer ÷ {name}, CPU of an invocation", round(invoke, 3), 0.2)
+
+
+LOG_LINE_BYTES = 500
+COST_BOUND = 0.60
+
+
+def p8(directory: Path) -> Iterator[Bound]:
+    with deployed(directory) as deployment:
+        warm = [one_warm(deployment, *case) for case in warm_cases(deployment)]
+    note(f"P8 prices: {cost.PRICES_OF}; {cost.REQUESTS_PER_SECOND:g} request a second in each process")
+    for each in warm:
+        for part in cost.parts(each):
+            note(f"P8 {each.name}: ${part.dollars:.4f} {part.what}")
+        yield at_most("P8", f"{each.name}, log line, bytes", each.log_bytes, LOG_LINE_BYTES)
+        yield at_most("P8", f"{each.name}, dollars a million without the API", round(cost.per_million(each), 3), COST_BOUND)
+    note(f"P8 the HTTP API with its access log: ${cost.api_per_million():.3f} a million")
+
+
+def warm_cases(deployment: Deployment) -> Iterator[tuple[str, str, Any, int, dict[str, Any]]]:
+    of_user, alone = deployment.workload_token(deployment.user), deployment.workload_token()
+    # Of what is renewed by time: the rows of caller, workload, provider's name and provider; the keys of tokens and of the vault.
+    renewed = {"renewal_read_units": 2.0}
+    yield "token get", "tokens", deployment.event(*deployment.token(of_user)), 256, renewed | {"vault_keys": 2}
+    yield "API key get", "tokens", deployment.event(*deployment.key(alone)), 256, renewed | {"vault_keys": 1, "secrets": 1}
+    yield "authorizer call", "authorizer", deployment.rest_token_event(), 128, {"renewal_read_units": 1.0}
+
+
+def one_warm(
+    deployment: Deployment, name: str, function: str, event: Any, memory_mb: int, renewed: dict[str, Any]
+) -> cost.Warm:
+    invocations = 500
+    with deployment.instance(function) as bootstrap:
+        for _ in range(20):
+            bootstrap.invoke(event)
+        time.sleep(calls.ROWS_LIFE_SECONDS + 0.1)
+        with deployment.proxy.recorded() as recording:
+            bootstrap.invoke(event)
+        log_before, before = bootstrap.log.stat().st_size, scheduled_seconds(bootstrap.pid)
+        for _ in range(invocations):
+            bootstrap.invoke(event)
+        cpu_ms = (scheduled_seconds(bootstrap.pid) - before) * 1000 / invocations
+        log_bytes = math.ceil((bootstrap.log.stat().st_size - log_before) / invocations)
+    return cost.Warm(
+        name, memory_mb, cpu_ms, log_bytes, len(recording.calls), recording.read_units, **renewed
+    )  # fmt: skip
+
+
 def p4(directory: Path) -> Iterator[Bound]:
     requests = single_flight.token_requests(directory)
     yield Bound("P4", "100 gets of one expired token in two processes, token requests", requests, 1, requests == 1)
@@ -40,16 +180,17 @@ def p4(directory: Path) -> Iterator[Bound]:
 
 def p10(directory: Path) -> Iterator[Bound]:
     measured = warm_get.measure(directory)
-    print(
+    note(
         f"P10 warm get {measured.get_cpu_us:.1f} µs CPU, hello {measured.hello_cpu_us:.1f} µs CPU; "
-        f"{measured.gets_per_second:.0f} gets/s, p99 {measured.get_p99_ms:.1f} ms, {warm_get.CONNECTIONS} connections",
-        file=sys.stderr,
+        f"{measured.gets_per_second:.0f} gets/s, p99 {measured.get_p99_ms:.1f} ms, {warm_get.CONNECTIONS} connections"
     )
     ratio = round(measured.get_cpu_us / measured.hello_cpu_us, 2)
-    yield Bound("P10", "warm token get, CPU ÷ hello handler", ratio, 6, ratio <= 6)
+    yield at_most("P10", "warm token get, CPU ÷ hello handler", ratio, 6)
 
 
-MEASUREMENTS: dict[str, Callable[[Path], Iterator[Bound]]] = {"P4": p4, "P10": p10}
+MEASUREMENTS: dict[str, Callable[[Path], Iterator[Bound]]] = {
+    "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P10": p10,
+}  # fmt: skip
 
 
 def machine() -> str:

@@ -40,7 +40,6 @@ class Subject:
     ask: Callable[[], Any]
     warm: int
     first: int
-    renews: bool = True
 
 
 def subjects(deployment: Deployment) -> Iterator[Subject]:
