@@ -44,13 +44,21 @@ pub enum Kind {
     Principal,
     /// The inbound rules of an agent: partition = name of its workload, sort = name of the authorizer.
     Authorizer,
+    /// An issuer that some authorizer names, by its URL; one directory partition.
+    Issuer,
+    /// The keys that an issuer published last: partition = its URL.
+    Jwks,
+    /// When an issuer was last asked for a key that it had not published: partition = its URL (D16, D25).
+    JwksCoolDown,
+    /// That a user is blocked, or signed out: partition = user, sort = workload id or `*` (D15).
+    Denial,
     /// A wrapped version of a vault key: partition = purpose, sort = version.
     VaultKey,
 }
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -63,6 +71,10 @@ impl Kind {
         Self::UserKey,
         Self::InboundJwt,
         Self::Authorizer,
+        Self::Denial,
+        Self::Jwks,
+        Self::JwksCoolDown,
+        Self::Issuer,
         Self::Principal,
         Self::AccessKey,
         Self::VaultKey,
@@ -90,6 +102,10 @@ impl Kind {
             Self::AccessKey => "access-key",
             Self::Principal => "principal",
             Self::Authorizer => "authorizer",
+            Self::Issuer => "issuer",
+            Self::Jwks => "jwks",
+            Self::JwksCoolDown => "jwks-cooldown",
+            Self::Denial => "denial",
             Self::VaultKey => "vault-key",
         }
     }

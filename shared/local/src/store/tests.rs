@@ -37,6 +37,10 @@ fn every_kind_reads_back_from_its_text_form() {
             | Kind::AccessKey
             | Kind::Principal
             | Kind::Authorizer
+            | Kind::Issuer
+            | Kind::Jwks
+            | Kind::JwksCoolDown
+            | Kind::Denial
             | Kind::VaultKey => assert_eq!(kind(listed.as_str()).unwrap(), listed),
         }
     }
