@@ -48,6 +48,12 @@ async fn decide(authorizer: &Authorizer, event: Value) -> Result<Value, Diagnost
     };
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let (outcome_name, reason) = answer::log_fields(&outcome);
-    tracing::info!(outcome = outcome_name, agent, reason, micros, "authorized");
+    tracing::info!(
+        outcome = outcome_name,
+        agent,
+        reason = (!reason.is_empty()).then_some(reason),
+        micros,
+        "authorized"
+    );
     answer::answer(request.as_ref().ok(), outcome)
 }

@@ -1,11 +1,14 @@
 //! One JSON line for each event on stdout, as Lambda's log format JSON takes it, with the invocation's request id and X-Ray
 //! trace. A line that says how long an operation took is a metric as well: it carries its own description in the embedded
 //! metric format (EMF), so that nothing is sent anywhere.
+//!
+//! Each line is written member by member into one text: a line comes with every request, and its bytes and instructions are a
+//! good part of what a request costs (`docs/performance.md`).
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber, span};
 use tracing_subscriber::Layer;
@@ -21,23 +24,23 @@ const DURATION: &str = "micros";
 /// Fields by which metrics are told apart, the first that a line has.
 const DIMENSIONS: [&str; 2] = ["operation", "outcome"];
 
-/// Fields of spans that a line repeats: those of `lambda_runtime`'s span.
-const OF_THE_INVOCATION: [&str; 2] = ["requestId", "xrayTraceId"];
+/// Fields of `lambda_runtime`'s span that a line repeats.
+const REQUEST_ID: &str = "requestId";
+const TRACE_ID: &str = "xrayTraceId";
 
 /// Writes the lines.
 pub(crate) struct JsonLines;
 
-/// What a span says about the invocation.
-struct Invocation(Map<String, Value>);
+/// What a span says about the invocation, as members.
+struct Invocation(String);
 
 impl<S> Layer<S> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = OfTheInvocation::default();
         attributes.record(&mut fields);
-        fields.0.retain(|name, _| OF_THE_INVOCATION.contains(&name.as_str()));
         if let Some(span) = context.span(id)
             && !fields.0.is_empty()
         {
@@ -46,101 +49,212 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Fields::default();
+        let now = Timestamp::now();
+        let mut line = Line::new(now, event.metadata().level().as_str());
         event.record(&mut line);
-        let mut line = line.0;
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(Invocation(fields)) = span.extensions().get() {
-                line.extend(fields.clone());
+            if let Some(Invocation(members)) = span.extensions().get() {
+                line.text.push_str(members);
             }
         }
-        let now = Timestamp::now();
-        describe_metric(&mut line, now.as_millisecond());
-        line.insert("timestamp".to_owned(), json!(format!("{now:.3}")));
-        line.insert("level".to_owned(), json!(event.metadata().level().as_str()));
-        let mut text = Value::Object(line).to_string();
-        text.push('\n');
+        let text = line.finish(now.as_millisecond());
         // In one piece, so that lines do not mix. There is nobody to tell that it cannot be written.
         let _unwritten = std::io::stdout().lock().write_all(text.as_bytes());
     }
 }
 
-/// The fields of an event or a span as JSON.
-#[derive(Default)]
-struct Fields(Map<String, Value>);
+/// A line that is being written.
+struct Line {
+    text: String,
+    /// The place in [`DIMENSIONS`] of the first that the line has.
+    dimension: Option<usize>,
+    is_timed: bool,
+}
 
-impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        self.0.insert(field.name().to_owned(), value);
+impl Line {
+    fn new(now: Timestamp, level: &str) -> Self {
+        let mut text = String::with_capacity(512);
+        let _infallible = write!(text, r#"{{"timestamp":"{now:.3}","level":"{level}""#);
+        Self { text, dimension: None, is_timed: false }
+    }
+
+    /// The line's end, before it the description of its metric, if it has one (CloudWatch, "Embedded metric format
+    /// specification").
+    fn finish(mut self, millis: i64) -> String {
+        let dimension = self.dimension.and_then(|place| DIMENSIONS.get(place));
+        if let (Some(dimension), true) = (dimension, self.is_timed) {
+            let _infallible = write!(
+                self.text,
+                r#","_aws":{{"Timestamp":{millis},"CloudWatchMetrics":[{{"Namespace":"{NAMESPACE}","Dimensions":[["{dimension}"]],"Metrics":[{{"Name":"{DURATION}","Unit":"Microseconds"}}]}}]}}"#
+            );
+        }
+        self.text.push_str("}\n");
+        self.text
+    }
+
+    fn put(&mut self, field: &Field, value: impl std::fmt::Display) {
+        self.notice(field);
+        let _infallible = write!(self.text, r#","{}":{value}"#, field.name());
+    }
+
+    fn notice(&mut self, field: &Field) {
+        let name = field.name();
+        self.is_timed |= name == DURATION;
+        if let Some(place) = DIMENSIONS.iter().position(|dimension| *dimension == name) {
+            self.dimension = Some(self.dimension.map_or(place, |before| before.min(place)));
+        }
     }
 }
 
-impl Visit for Fields {
+/// A member, its value as a JSON text.
+fn push_text(line: &mut String, name: &str, value: &str) {
+    let _infallible = write!(line, r#","{name}":"#);
+    // A text always is JSON.
+    if let Ok(value) = serde_json::to_string(value) {
+        line.push_str(&value);
+    }
+}
+
+impl Visit for Line {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, json!(value));
+        // JSON has neither infinity nor NaN.
+        if value.is_finite() {
+            self.put(field, value);
+        } else {
+            self.put(field, "null");
+        }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, json!(value));
+        self.put(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, json!(value));
+        self.put(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, json!(value));
+        self.put(field, value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, json!(value));
+        self.notice(field);
+        push_text(&mut self.text, field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.put(field, json!(format!("{value:?}")));
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 
-/// Adds the description of a metric (CloudWatch, "Embedded metric format specification").
-fn describe_metric(line: &mut Map<String, Value>, millis: i64) {
-    let Some(dimension) = DIMENSIONS.into_iter().find(|name| line.contains_key(*name)) else {
-        return;
-    };
-    if line.contains_key(DURATION) {
-        line.insert(
-            "_aws".to_owned(),
-            json!({
-                "Timestamp": millis,
-                "CloudWatchMetrics": [{
-                    "Namespace": NAMESPACE,
-                    "Dimensions": [[dimension]],
-                    "Metrics": [{ "Name": DURATION, "Unit": "Microseconds" }],
-                }],
-            }),
-        );
+/// The members of a span that a line repeats.
+#[derive(Default)]
+struct OfTheInvocation(String);
+
+impl Visit for OfTheInvocation {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            REQUEST_ID => push_text(&mut self.0, REQUEST_ID, value),
+            // `Root=1-…;Parent=…;Sampled=1`: the root is the trace, and what a console searches by.
+            TRACE_ID => {
+                let root = value.split(';').find_map(|part| part.strip_prefix("Root="));
+                push_text(&mut self.0, TRACE_ID, root.unwrap_or(value));
+            }
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if [REQUEST_ID, TRACE_ID].contains(&field.name()) {
+            self.record_str(field, &format!("{value:?}"));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
+
+    /// The members of what an event writes: the layer itself writes to stdout.
+    #[derive(Clone, Default)]
+    struct Kept(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+            let mut line = Line::new(Timestamp::UNIX_EPOCH, event.metadata().level().as_str());
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.finish(5));
+        }
+    }
+
+    fn written(log: impl FnOnce()) -> Value {
+        let kept = Kept::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), log);
+        let lines = kept.0.lock().unwrap();
+        let [line] = lines.as_slice() else { panic!("one line, not {lines:?}") };
+        assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
+        serde_json::from_str(line).unwrap()
+    }
 
     #[test]
     fn a_line_that_says_how_long_an_operation_took_is_a_metric() {
-        let mut line = json!({"operation": "GetResourceApiKey", "micros": 12, "status": 200});
-        let map = line.as_object_mut().unwrap();
-        describe_metric(map, 5);
-        let described = &map["_aws"]["CloudWatchMetrics"][0];
+        let line = written(|| {
+            tracing::info!(outcome = "ok", operation = "GetResourceApiKey", micros = 12, "served");
+        });
+        let described = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(described["Dimensions"], json!([["operation"]]));
-        assert_eq!(described["Metrics"][0]["Name"], "micros");
+        assert_eq!(described["Metrics"][0], json!({"Name": "micros", "Unit": "Microseconds"}));
+        assert_eq!((&line["_aws"]["Timestamp"], &line["micros"]), (&json!(5), &json!(12)));
+        assert_eq!(line["timestamp"], "1970-01-01T00:00:00.000Z");
     }
 
     #[test]
     fn any_other_line_is_none() {
-        for mut line in [json!({"operation": "x"}), json!({"micros": 1}), json!({})] {
-            let map = line.as_object_mut().unwrap();
-            describe_metric(map, 5);
-            assert!(!map.contains_key("_aws"));
+        for line in [
+            written(|| tracing::info!(operation = "x")),
+            written(|| tracing::info!(micros = 1)),
+            written(|| tracing::info!("said")),
+        ] {
+            assert!(line.get("_aws").is_none(), "{line}");
         }
+    }
+
+    #[test]
+    fn whatever_is_said_is_one_line_of_json() {
+        let said = "\"quoted\"\nand \u{1} and \u{2028}, {\"level\":\"ERROR\"}";
+        let line = written(|| {
+            tracing::info!(a = said, b = ?said, c = f64::NAN, d = -1.5, e = true, f = i64::MIN, "{said}");
+        });
+        assert_eq!(line["a"], said);
+        assert_eq!(line["message"], said);
+        assert_eq!((&line["c"], &line["d"], &line["f"]), (&Value::Null, &json!(-1.5), &json!(i64::MIN)));
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn of_the_trace_the_root_is_kept() {
+        #[derive(Clone, Default)]
+        struct Spans(Kept);
+        impl<S: Subscriber> Layer<S> for Spans {
+            fn on_new_span(
+                &self,
+                attributes: &span::Attributes<'_>,
+                _id: &span::Id,
+                _context: Context<'_, S>,
+            ) {
+                let mut fields = OfTheInvocation::default();
+                attributes.record(&mut fields);
+                self.0.0.lock().unwrap().push(fields.0);
+            }
+        }
+        let spans = Spans::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(spans.clone()), || {
+            let trace = "Root=1-a;Parent=b;Sampled=1";
+            let _span = tracing::info_span!("invoke", requestId = "r-1", xrayTraceId = trace, other = 1);
+        });
+        assert_eq!(*spans.0.0.lock().unwrap(), [r#","requestId":"r-1","xrayTraceId":"1-a""#]);
     }
 }
