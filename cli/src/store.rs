@@ -82,6 +82,9 @@ mod aws {
         /// The deployment's KMS key: the stack's output VaultKeyArn
         #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_KMS_KEY_ID")]
         kms_key_id: Option<String>,
+        /// A KMS key of before, until SetTokenVaultCMK has been called
+        #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_FORMER_KMS_KEY_IDS", value_delimiter = ',')]
+        former_kms_key_id: Vec<String>,
         /// Instead of AWS's own endpoints
         #[arg(long, value_name = "URL")]
         endpoint_url: Option<String>,
@@ -115,6 +118,7 @@ mod aws {
             let environment = Environment {
                 table: needed(&self.table, "--table")?,
                 kms_key_id,
+                former_kms_key_ids: self.former_kms_key_id.clone(),
                 secret_prefix: String::new(),
                 event_bus: String::new(),
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },

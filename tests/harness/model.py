@@ -33,6 +33,8 @@ OPERATIONS = (
     "UpdateOauth2CredentialProvider",
     "DeleteOauth2CredentialProvider",
     "ListOauth2CredentialProviders",
+    "GetTokenVault",
+    "SetTokenVaultCMK",
     "GetWorkloadAccessToken",
     "GetWorkloadAccessTokenForJWT",
     "GetWorkloadAccessTokenForUserId",

@@ -6,6 +6,7 @@ mod credential;
 mod network;
 mod oauth2_provider;
 mod shapes;
+mod token_vault;
 mod workload;
 mod workload_token;
 
@@ -100,6 +101,8 @@ operations! {
     GetAuthorizer Control "/identities/GetAuthorizer" OK => authorizer::get,
     DeleteAuthorizer Control "/identities/DeleteAuthorizer" NO_CONTENT => authorizer::delete,
     ListAuthorizers Control "/identities/ListAuthorizers" OK => authorizer::list,
+    GetTokenVault Control "/identities/get-token-vault" OK => token_vault::get,
+    SetTokenVaultCMK Control "/identities/set-token-vault-cmk" OK => token_vault::set_cmk,
     GetWorkloadAccessToken Data "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
     GetWorkloadAccessTokenForJWT Data "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
     GetWorkloadAccessTokenForUserId Data "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,

@@ -86,6 +86,21 @@ impl KeyWrapper for KmsWrapper {
             .ok_or_else(|| SealError::KeyUnavailable("KMS gave no ciphertext".to_owned()))
     }
 
+    fn key_name(&self) -> Option<&str> {
+        Some(&self.key_id)
+    }
+
+    async fn rewrap(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Option<Vec<u8>>, SealError> {
+        match self.decrypt(&self.key_id, wrapped, context).await {
+            Ok(_) => Ok(None),
+            Err(Fault::Refused { .. }) => {
+                let key = self.unwrap_key(wrapped, context).await?;
+                self.wrap(&key, context).await.map(Some)
+            }
+            Err(fault) => Err(unavailable(fault)),
+        }
+    }
+
     async fn unwrap_key(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Key32, SealError> {
         let refused = match self.decrypt(&self.key_id, wrapped, context).await {
             Ok(key) => return Ok(key),

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::Timestamp;
 use crate::encoding;
 use crate::store::{Key, StoreError};
 
@@ -129,6 +130,28 @@ pub trait Sealer: Send + Sync {
         None
     }
 
+    /// The key over all vault keys, where it has a name.
+    fn wrapping_key(&self) -> Option<&str> {
+        None
+    }
+
+    /// Wraps anew every vault key that a former key of the wrapper still wraps; what they have sealed stays as it is. Begun
+    /// again after a failure, it goes on. No read or write of others fails meanwhile.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`], also when a key unwraps under none that is known; [`SealError::Busy`].
+    async fn rewrap_keys(&self) -> Result<Wrapping, SealError> {
+        self.wrapping().await
+    }
+
+    /// How the vault keys are wrapped.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
+    async fn wrapping(&self) -> Result<Wrapping, SealError> {
+        Ok(Wrapping::default())
+    }
+
     /// Seals under a key that the caller holds (a user's own key, D19), bound to `context`.
     fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8>;
 
@@ -142,6 +165,15 @@ pub trait Sealer: Send + Sync {
         context: &Context,
         sealed: &[u8],
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError>;
+}
+
+/// How the vault keys are wrapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wrapping {
+    /// How many of them a call has wrapped anew.
+    pub rewrapped: usize,
+    /// When one of them was last wrapped; none where there are none.
+    pub changed_at: Option<Timestamp>,
 }
 
 /// Wraps the vault keys: a KMS key, or a local master key.
@@ -158,4 +190,17 @@ pub trait KeyWrapper: Send + Sync {
     /// # Errors
     /// [`SealError::Broken`] for another context, another wrapper, or changed bytes; `KeyUnavailable`, `Busy`.
     async fn unwrap_key(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Key32, SealError>;
+
+    /// Its key, where that has a name.
+    fn key_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// Wraps under the key of today what a former one has wrapped; none where there is nothing to do.
+    ///
+    /// # Errors
+    /// As [`KeyWrapper::unwrap_key`].
+    async fn rewrap(&self, _wrapped: &[u8], _context: &[(&str, &str)]) -> Result<Option<Vec<u8>>, SealError> {
+        Ok(None)
+    }
 }

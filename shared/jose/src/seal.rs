@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use agent_identity_core::Clock;
 use agent_identity_core::random::{self, Random};
-use agent_identity_core::seal::{Context, Key32, KeyWrapper, Purpose, SealError, Sealer};
+use agent_identity_core::seal::{Context, Key32, KeyWrapper, Purpose, SealError, Sealer, Wrapping};
 use agent_identity_core::store::{Consistency, Key, Store};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -264,6 +264,33 @@ impl Sealer for VaultSealer {
             Known::Unread => Some(vault_key::address(purpose, number)),
             Known::Fresh(_) | Known::Due(_) | Known::Nonsense => None,
         }
+    }
+
+    fn wrapping_key(&self) -> Option<&str> {
+        self.wrapper.key_name()
+    }
+
+    async fn rewrap_keys(&self) -> Result<Wrapping, SealError> {
+        let mut rewrapped = 0;
+        for purpose in Purpose::ALL {
+            for row in vault_key::read_from(&*self.store, purpose, 0).await? {
+                let now = self.clock.now();
+                if vault_key::rewrap_row(&*self.store, &*self.wrapper, purpose, &row, now).await? {
+                    rewrapped += 1;
+                }
+            }
+        }
+        Ok(Wrapping { rewrapped, ..self.wrapping().await? })
+    }
+
+    async fn wrapping(&self) -> Result<Wrapping, SealError> {
+        let mut changed_at = None;
+        for purpose in Purpose::ALL {
+            for row in vault_key::read_from(&*self.store, purpose, 0).await? {
+                changed_at = changed_at.max(Some(vault_key::wrapped_at(&row)?));
+            }
+        }
+        Ok(Wrapping { rewrapped: 0, changed_at })
     }
 
     fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8> {

@@ -42,8 +42,8 @@ impl Composed {
         let table = environment.table.clone();
         let table = DynamoStore::new(connection.clone(), table, Arc::clone(&clock), Arc::clone(&random));
         let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
-        let wrapper =
-            Arc::new(KmsWrapper::new(connection.clone(), environment.kms_key_id.clone(), Vec::new()));
+        let (key, former_keys) = (environment.kms_key_id.clone(), environment.former_kms_key_ids.clone());
+        let wrapper = Arc::new(KmsWrapper::new(connection.clone(), key, former_keys));
         let http = Arc::new(GuardedClient::new(environment.egress.clone(), environment.extra_roots.clone()));
         let events = Arc::new(EventBridgeEvents::new(connection.clone(), environment.event_bus.clone()));
         let ports = Ports {

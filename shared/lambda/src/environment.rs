@@ -28,6 +28,8 @@ pub struct Environment {
     pub table: String,
     /// `AGENT_IDENTITY_KMS_KEY_ID`: wraps the vault keys, and encrypts secrets.
     pub kms_key_id: String,
+    /// `AGENT_IDENTITY_FORMER_KMS_KEY_IDS`, separated by commas: what they have wrapped unwraps until it is wrapped anew.
+    pub former_kms_key_ids: Vec<String>,
     /// `AGENT_IDENTITY_SECRET_PREFIX`.
     pub secret_prefix: String,
     /// `AGENT_IDENTITY_EVENT_BUS`.
@@ -100,6 +102,9 @@ impl Environment {
             aws,
             table: required(&get, "AGENT_IDENTITY_TABLE")?,
             kms_key_id: required(&get, "AGENT_IDENTITY_KMS_KEY_ID")?,
+            former_kms_key_ids: get("AGENT_IDENTITY_FORMER_KMS_KEY_IDS")
+                .map(|ids| ids.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
             secret_prefix: required(&get, "AGENT_IDENTITY_SECRET_PREFIX")?,
             event_bus: required(&get, "AGENT_IDENTITY_EVENT_BUS")?,
             public_base_url: required(&get, "AGENT_IDENTITY_PUBLIC_BASE_URL")?

@@ -21,6 +21,7 @@ pub mod read_ahead;
 mod refresh;
 mod server;
 mod token_call;
+pub mod token_vault;
 mod vault;
 pub mod workload;
 pub mod workload_token;

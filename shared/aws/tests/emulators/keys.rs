@@ -24,6 +24,26 @@ mod wrapper {
     agent_identity_testkit::wrapper_contract!(make());
 
     #[tokio::test]
+    async fn what_a_former_key_wrapped_is_wrapped_anew_and_needs_it_no_more() {
+        use agent_identity_core::seal::{Key32, KeyWrapper as _, SealError};
+        let moto = place::moto();
+        let client = Client::new(&place::config(&moto));
+        let (former, current) = (new_key(&client).await, new_key(&client).await);
+        let context = [("vault", "default"), ("version", "1"), ("purpose", "wat")];
+        let other = [("vault", "default"), ("version", "2"), ("purpose", "wat")];
+        let before = KmsWrapper::new(place::connection(&moto), former.clone(), Vec::new());
+        let wrapped = before.wrap(&Key32::new([7; 32]), &context).await.unwrap();
+        assert_eq!(before.rewrap(&wrapped, &context).await.unwrap(), None, "there is nothing to do");
+        let after = KmsWrapper::new(place::connection(&moto), current.clone(), vec![former.clone()]);
+        assert!(matches!(after.rewrap(&wrapped, &other).await, Err(SealError::Broken)), "the context is kept");
+        let anew = after.rewrap(&wrapped, &context).await.unwrap().unwrap();
+        let id = former.rsplit('/').next().unwrap_or_default();
+        client.disable_key().key_id(id).send().await.unwrap();
+        let forgetful = KmsWrapper::new(place::connection(&moto), current, Vec::new());
+        assert_eq!(forgetful.unwrap_key(&anew, &context).await.unwrap().expose(), &[7; 32]);
+    }
+
+    #[tokio::test]
     async fn what_a_former_key_wrapped_still_unwraps() {
         use agent_identity_core::seal::{Key32, KeyWrapper as _};
         let moto = place::moto();

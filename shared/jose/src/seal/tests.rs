@@ -11,6 +11,8 @@ use super::*;
 /// Wraps under a fixed key, counts, and fails on demand.
 struct TestWrapper {
     master: Key32,
+    /// What unwraps too.
+    former: Option<Key32>,
     random: SeededRandom,
     unwraps: AtomicUsize,
     down: AtomicBool,
@@ -18,8 +20,13 @@ struct TestWrapper {
 
 impl TestWrapper {
     fn new(master: u8) -> Arc<Self> {
+        Self::after(master, None)
+    }
+
+    fn after(master: u8, former: Option<u8>) -> Arc<Self> {
         Arc::new(Self {
             master: Key32::new([master; 32]),
+            former: former.map(|former| Key32::new([former; 32])),
             random: SeededRandom::new(99),
             unwraps: AtomicUsize::new(0),
             down: AtomicBool::new(false),
@@ -51,8 +58,18 @@ impl KeyWrapper for TestWrapper {
         tokio::task::yield_now().await;
         self.check()?;
         self.unwraps.fetch_add(1, Ordering::SeqCst);
-        let key = envelope::open(&self.master, &Self::context(context), wrapped)?;
+        let keys = std::iter::once(&self.master).chain(&self.former);
+        let mut opened = keys.map(|key| envelope::open(key, &Self::context(context), wrapped));
+        let key = opened.find(Result::is_ok).unwrap_or(Err(SealError::Broken))?;
         Ok(Key32::new(key.as_slice().try_into().unwrap()))
+    }
+
+    async fn rewrap(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Option<Vec<u8>>, SealError> {
+        if envelope::open(&self.master, &Self::context(context), wrapped).is_ok() {
+            return Ok(None);
+        }
+        let key = self.unwrap_key(wrapped, context).await?;
+        self.wrap(&key, context).await.map(Some)
     }
 }
 
@@ -497,4 +514,52 @@ proptest! {
         prop_assert!(runtime.block_on(sealer.open(Purpose::Vault, &context("a"), &bytes)).is_err());
         prop_assert!(sealer.open_with(&Key32::new([4; 32]), &context("a"), &bytes).is_err());
     }
+}
+
+#[tokio::test]
+async fn rewrapped_keys_open_what_they_sealed_without_the_former_key() {
+    let mut setting = Setting::new();
+    let mut sealed = Vec::new();
+    for purpose in Purpose::ALL {
+        sealed.push((purpose, setting.process(1).seal(purpose, &context("a"), b"old").await.unwrap()));
+    }
+    let second = setting.process(1);
+    second.rotate(Purpose::Vault).await.unwrap();
+    sealed.push((Purpose::Vault, second.seal(Purpose::Vault, &context("a"), b"old").await.unwrap()));
+    let running = setting.process(2);
+
+    setting.wrapper = TestWrapper::after(8, Some(7));
+    setting.clock.advance(Duration::from_secs(60));
+    let keys = Purpose::ALL.len() + 1;
+    let wrapping = setting.process(3).rewrap_keys().await.unwrap();
+    assert_eq!(wrapping, Wrapping { rewrapped: keys, changed_at: Some(setting.clock.now()) });
+    setting.clock.advance(Duration::from_secs(60));
+    let again = setting.process(4).rewrap_keys().await.unwrap();
+    assert_eq!(again, Wrapping { rewrapped: 0, ..wrapping }, "it is safe to repeat");
+
+    setting.wrapper = TestWrapper::new(8);
+    for (purpose, sealed) in &sealed {
+        let opened = setting.process(5).open(*purpose, &context("a"), sealed).await.unwrap();
+        assert_eq!(*opened, b"old");
+    }
+    // A process that knows the former key alone says so, and takes nothing for broken.
+    let refused = running.open(Purpose::Vault, &context("a"), &sealed[0].1).await;
+    assert!(matches!(refused, Err(SealError::KeyUnavailable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn rewrapping_that_was_cut_off_goes_on_where_it_was() {
+    let mut setting = Setting::new();
+    for purpose in Purpose::ALL {
+        setting.process(1).seal(purpose, &context("a"), b"old").await.unwrap();
+    }
+    setting.wrapper = TestWrapper::new(8);
+    let lost = setting.process(2).rewrap_keys().await;
+    assert!(matches!(lost, Err(SealError::KeyUnavailable(_))), "a key that nothing unwraps is no success");
+    setting.wrapper = TestWrapper::after(8, Some(7));
+    let process = setting.process(3);
+    setting.wrapper.down.store(true, Ordering::SeqCst);
+    assert!(process.rewrap_keys().await.is_err());
+    setting.wrapper.down.store(false, Ordering::SeqCst);
+    assert_eq!(process.rewrap_keys().await.unwrap().rewrapped, Purpose::ALL.len());
 }

@@ -16,6 +16,9 @@ struct VaultKey {
     /// Base64url of what the wrapper made.
     wrapped: String,
     created_at: Timestamp,
+    /// When it was wrapped under another key than at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rewrapped_at: Option<Timestamp>,
 }
 
 /// Digits enough for any `u32`, so that the bytewise order of rows is the order of versions.
@@ -78,17 +81,59 @@ pub(super) async fn unwrap_row(
 ) -> Result<Key32, SealError> {
     let version = number(row)?;
     let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
-    let unusable = || {
-        SealError::KeyUnavailable(format!(
-            "version {version} of the vault key `{}` does not unwrap under the configured key",
-            purpose.as_str()
-        ))
-    };
-    let wrapped = unbase64url(&stored.value.wrapped).ok_or_else(unusable)?;
+    let wrapped = unbase64url(&stored.value.wrapped).ok_or_else(|| unusable(purpose, version))?;
     let number = version.to_string();
     match wrapper.unwrap_key(&wrapped, &context(purpose, &number)).await {
-        Err(SealError::Broken) => Err(unusable()),
+        Err(SealError::Broken) => Err(unusable(purpose, version)),
         other => other,
+    }
+}
+
+fn unusable(purpose: Purpose, version: u32) -> SealError {
+    SealError::KeyUnavailable(format!(
+        "version {version} of the vault key `{}` does not unwrap under the configured key",
+        purpose.as_str()
+    ))
+}
+
+/// When the key in `row` was last wrapped.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`].
+pub(super) fn wrapped_at(row: &Row) -> Result<Timestamp, SealError> {
+    let stored = record::parse::<VaultKey>(row).map_err(unavailable)?.value;
+    Ok(stored.rewrapped_at.unwrap_or(stored.created_at))
+}
+
+/// Wraps the key in `row` anew, if a former key of the wrapper has wrapped it; whether it did.
+///
+/// # Errors
+/// As [`unwrap_row`].
+pub(super) async fn rewrap_row(
+    store: &dyn Store,
+    wrapper: &dyn KeyWrapper,
+    purpose: Purpose,
+    row: &Row,
+    now: Timestamp,
+) -> Result<bool, SealError> {
+    let version = number(row)?;
+    let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
+    let wrapped = unbase64url(&stored.value.wrapped).ok_or_else(|| unusable(purpose, version))?;
+    let number = version.to_string();
+    let anew = match wrapper.rewrap(&wrapped, &context(purpose, &number)).await {
+        Err(SealError::Broken) => return Err(unusable(purpose, version)),
+        Err(error) => return Err(error),
+        Ok(None) => return Ok(false),
+        Ok(Some(anew)) => anew,
+    };
+    let value =
+        VaultKey { wrapped: base64url(anew), created_at: stored.value.created_at, rewrapped_at: Some(now) };
+    let write = stored.replace(&value, None, None).map_err(unavailable)?;
+    match store.write(vec![write]).await {
+        Ok(()) => Ok(true),
+        // Nothing else writes such a row: another process does the same.
+        Err(StoreError::Conflict(_)) => Ok(false),
+        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
     }
 }
 
@@ -106,8 +151,12 @@ pub(super) async fn create(
 ) -> Result<bool, SealError> {
     let number = version.to_string();
     let wrapped = base64url(wrapper.wrap(key, &context(purpose, &number)).await?);
-    let write = record::create(address(purpose, version), &VaultKey { wrapped, created_at: now }, None)
-        .map_err(unavailable)?;
+    let write = record::create(
+        address(purpose, version),
+        &VaultKey { wrapped, created_at: now, rewrapped_at: None },
+        None,
+    )
+    .map_err(unavailable)?;
     match store.write(vec![write]).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict(_)) => Ok(false),

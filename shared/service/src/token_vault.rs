@@ -1,0 +1,85 @@
+//! Use cases on the token vault as a whole: under which key its keys are wrapped.
+
+use agent_identity_core::grant::{Action, Authorized, Role};
+use agent_identity_core::seal::Wrapping;
+use agent_identity_core::{Error, Result, Timestamp};
+
+use crate::Services;
+
+/// Reads how the vault is kept.
+#[derive(Clone, Debug)]
+pub struct GetTokenVault;
+
+/// Wraps the vault's keys anew.
+#[derive(Clone, Debug)]
+pub struct SetTokenVaultCmk {
+    /// The ARN of the KMS key that is wanted; none for the deployment's own master key.
+    pub kms_key_arn: Option<String>,
+}
+
+macro_rules! on_vault {
+    ($type:ty, $operation:literal) => {
+        impl Action for $type {
+            const OPERATION: &'static str = $operation;
+
+            fn role(&self) -> Role {
+                Role::Admin
+            }
+        }
+    };
+}
+on_vault!(GetTokenVault, "GetTokenVault");
+on_vault!(SetTokenVaultCmk, "SetTokenVaultCMK");
+
+/// How the vault is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenVault {
+    /// The ARN of the KMS key over its keys; none for a master key of ours.
+    pub kms_key_arn: Option<String>,
+    /// When one of its keys was last wrapped.
+    pub changed_at: Timestamp,
+}
+
+impl Services {
+    /// How the vault is kept.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn get_token_vault(&self, _authorized: Authorized<'_, GetTokenVault>) -> Result<TokenVault> {
+        Ok(self.token_vault(self.ports.sealer.wrapping().await?))
+    }
+
+    /// Wraps anew every vault key that is still wrapped under a former KMS key. The configuration says which key is the one of
+    /// today, since every process must know it before the first value is sealed under it: what is asked for here must be that.
+    /// No record is touched, and nobody's read fails meanwhile. Safe to repeat: it goes on where it was cut off.
+    ///
+    /// # Errors
+    /// `Validation` when the deployment is not configured for that key; `Throttling`, `Internal` when a key does not unwrap.
+    pub async fn set_token_vault_cmk(
+        &self,
+        authorized: Authorized<'_, SetTokenVaultCmk>,
+    ) -> Result<TokenVault> {
+        let wanted = authorized.action().kms_key_arn.as_deref();
+        let configured = self.ports.sealer.wrapping_key();
+        if wanted != configured {
+            let cure = match configured {
+                Some(arn) => format!(
+                    "this deployment is configured for `{arn}`; to change that, deploy it with the parameter VaultKeyArn first"
+                ),
+                None => "this deployment keeps a master key of its own; KMS keys are for deployments on AWS"
+                    .to_owned(),
+            };
+            return Err(Error::field("kmsConfiguration.kmsKeyArn", cure));
+        }
+        let wrapping = self.ports.sealer.rewrap_keys().await?;
+        tracing::info!(rewrapped = wrapping.rewrapped, "the vault keys are wrapped under the configured key");
+        Ok(self.token_vault(wrapping))
+    }
+
+    fn token_vault(&self, wrapping: Wrapping) -> TokenVault {
+        TokenVault {
+            kms_key_arn: self.ports.sealer.wrapping_key().map(str::to_owned),
+            changed_at: wrapping.changed_at.unwrap_or_else(|| self.now()),
+        }
+    }
+}
