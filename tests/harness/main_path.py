@@ -100,7 +100,7 @@ def call_every_operation(server, vendor, app, fresh):
         }
         started = data.get_resource_oauth2_token(**members)
         assert started["sessionStatus"] == "IN_PROGRESS" and "accessToken" not in started
-        browser = Browser()
+        browser = Browser(vendor.trust)
         login = browser.submit(browser.get(started["authorizationUrl"]))
         assert sign_in_at_vendor(browser, login, user).url.startswith(app.return_url)
         done = data.complete_resource_token_auth(sessionUri=started["sessionUri"], userIdentifier=identifier)

@@ -110,14 +110,14 @@ def sign_in(vendor: Vendor, login: str) -> dict[str, str]:
         "client_id": client, "redirect_uri": redirect, "response_type": "code", "scope": "openid things.read",
         "code_challenge": challenge, "code_challenge_method": "S256", "resource": FRONT_END_AUDIENCE,
     }  # fmt: skip
-    browser = Browser()
+    browser = Browser(vendor.trust)
     page = sign_in_at_vendor(browser, browser.get(f"{vendor.issuer}/auth?{urlencode(query)}"), login, redirect)
     code = parse_qs(urlsplit(page.url).query)["code"][0]
     form = {
         "grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "client_id": client,
         "code_verifier": verifier, "resource": FRONT_END_AUDIENCE,
     }  # fmt: skip
-    with urllib.request.urlopen(f"{vendor.issuer}/token", urlencode(form).encode(), timeout=10) as response:
+    with urllib.request.urlopen(f"{vendor.issuer}/token", urlencode(form).encode(), timeout=10, context=vendor.trust) as response:
         tokens = json.load(response)
     for name in ("access_token", "id_token"):
         planted.plant(tokens[name], "user token")
