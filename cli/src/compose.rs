@@ -135,7 +135,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         secrets: secrets.clone(),
         signing_keys: signing_keys.clone(),
         sealer,
-        verifier: Arc::new(JwtVerifier::new(http.clone(), Arc::clone(&clock))),
+        verifier: Arc::new(JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store.clone(), true)),
         http,
         clock,
         random,

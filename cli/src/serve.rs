@@ -14,6 +14,8 @@ use std::time::Duration;
 use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, Surface, TaskTracker};
 use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer, parse_trusted_issuers};
 use agent_identity_egress::AllowList;
+use agent_identity_jose::{KeyPrefetch, PREFETCH_EVERY};
+use agent_identity_service::Services;
 use axum::Router;
 use tokio::net::TcpListener;
 use url::Url;
@@ -255,6 +257,7 @@ impl Server {
                 }
             }
         });
+        let prefetch = tokio::spawn(prefetch_keys(Arc::clone(&self.local.services), self.stopping.clone()));
         let open = accept::until(stop, &self.stopping, self.listener, self.router).await;
         self.stopping.cancel();
         self.work.close();
@@ -266,7 +269,27 @@ impl Server {
             );
         }
         reaper.abort();
+        prefetch.abort();
         all_ended
+    }
+}
+
+/// Keeps the keys of trusted issuers in the store, as the refresh function does on AWS, until `stopping`.
+async fn prefetch_keys(services: Arc<Services>, stopping: CancellationToken) {
+    let ports = services.ports();
+    let (http, clock) = (Arc::clone(&ports.http), Arc::clone(&ports.clock));
+    let keys = KeyPrefetch::new(http, clock, Arc::clone(&ports.store), &services.config().issuers);
+    let renew_for_ever = async {
+        loop {
+            if let Err(error) = keys.renew().await {
+                tracing::warn!(%error, "the keys of issuers could not be looked at");
+            }
+            tokio::time::sleep(PREFETCH_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = renew_for_ever => {}
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agent_identity_aws::{AwsConnection, AwsSettings, DynamoStore};
 use agent_identity_core::Clock;
 use agent_identity_core::issuer::parse_trusted_issuers;
+use agent_identity_core::store::ReadAhead;
 use agent_identity_egress::{AllowList, GuardedClient};
 use agent_identity_inbound::AuthorizeRequest;
 use agent_identity_jose::JwtVerifier;
@@ -45,11 +46,13 @@ impl Authorizer {
             None => Vec::new(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = DynamoStore::new(connection, table, Arc::clone(&clock), Arc::new(SystemRandom));
+        let table = DynamoStore::new(connection, table, Arc::clone(&clock), Arc::new(SystemRandom));
+        let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
         let http = Arc::new(GuardedClient::new(egress, extra_roots));
-        let verifier = Arc::new(JwtVerifier::new(http, Arc::clone(&clock)));
+        // The keys of issuers are written by the refresh function alone (D16).
+        let verifier = Arc::new(JwtVerifier::with_store(http, Arc::clone(&clock), store.clone(), false));
         Ok(Self {
-            authorize: AuthorizeRequest::new(Arc::new(store), verifier, Arc::new(Sha256), clock, issuers),
+            authorize: AuthorizeRequest::new(store, verifier, Arc::new(Sha256), clock, issuers),
             agent: set("AGENT_IDENTITY_AGENT"),
         })
     }

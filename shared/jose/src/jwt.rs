@@ -10,10 +10,11 @@ use agent_identity_core::http::HttpClient;
 use agent_identity_core::issuer::{
     IssuerPolicy, LEEWAY, TokenProfile, TokenRefused, TokenVerifier, VerifiedClaims, VerifiedToken,
 };
+use agent_identity_core::store::Store;
 use agent_identity_core::{Clock, Secret};
 use async_trait::async_trait;
 
-use crate::keys::{Issuers, Lookup, Wanted, is_issuer_url};
+use crate::keys::{Issuers, Lookup, SharedKeys, Sources, Wanted, is_issuer_url};
 
 mod claims;
 mod compact;
@@ -39,9 +40,26 @@ pub struct JwtVerifier {
 }
 
 impl JwtVerifier {
-    /// Reads no keys yet. Must be used within a tokio runtime.
+    /// Keeps keys in memory alone. Reads none yet. Must be used within a tokio runtime.
     pub fn new(http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Self {
-        Self { issuers: Issuers::new(http, Arc::clone(&clock)), clock }
+        Self::over(Sources { http, clock, shared: None })
+    }
+
+    /// Looks for keys in the store before it asks their issuer, and asks for an unknown one at most once in
+    /// [`crate::COOL_DOWN`] for all processes on the store. `writes_keys` says whether this one may keep what it was told (D16).
+    pub fn with_store(
+        http: Arc<dyn HttpClient>,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+        writes_keys: bool,
+    ) -> Self {
+        let shared = SharedKeys { store, clock: Arc::clone(&clock), writes_keys };
+        Self::over(Sources { http, clock, shared: Some(shared) })
+    }
+
+    fn over(sources: Sources) -> Self {
+        let clock = Arc::clone(&sources.clock);
+        Self { issuers: Issuers::new(sources), clock }
     }
 
     /// Verifies the signature with the issuer's key for it. `named` says that the rule lists the algorithm by name.

@@ -8,5 +8,5 @@ mod keys;
 mod seal;
 
 pub use jwt::JwtVerifier;
-pub use keys::{COOL_DOWN, FRESH, MAX_ISSUERS, MAX_STALE};
+pub use keys::{COOL_DOWN, FRESH, KeyPrefetch, MAX_ISSUERS, MAX_STALE, PREFETCH_EVERY, Renewed};
 pub use seal::{KEY_LIFE, VaultSealer};

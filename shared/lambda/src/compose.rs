@@ -53,7 +53,7 @@ impl Composed {
                 Arc::clone(&clock),
                 Arc::clone(&random),
             )),
-            store,
+            store: store.clone(),
             secrets: Arc::new(SecretsManager::new(
                 connection.clone(),
                 environment.secret_prefix.clone(),
@@ -61,7 +61,8 @@ impl Composed {
                 Arc::clone(&random),
             )),
             signing_keys: Arc::new(KmsSigningKeys::new(connection.clone())),
-            verifier: Arc::new(JwtVerifier::new(http.clone(), Arc::clone(&clock))),
+            // Keys are written by the scheduled prefetch alone (D16).
+            verifier: Arc::new(JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store, false)),
             http,
             clock,
             random,

@@ -1,8 +1,10 @@
-//! The scheduled refresh: a tick finds what is due and puts it on the queue, a message refreshes one connection.
+//! The scheduled refresh: a tick finds what is due and puts it on the queue, and reads the keys of issuers; a message refreshes
+//! one connection.
 
 use std::sync::Arc;
 
 use agent_identity_aws::SqsQueue;
+use agent_identity_jose::{KeyPrefetch, Renewed};
 use agent_identity_service::Services;
 use agent_identity_service::due::DueConnection;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
@@ -49,17 +51,19 @@ enum Schedule {
 /// # Errors
 /// When the environment is not what it must be.
 pub async fn refresh() -> Result<(), StartError> {
-    let (composed, queue) = start(|composed| {
+    let (composed, queue, keys) = start(|composed| {
         let url = variable("AGENT_IDENTITY_QUEUE_URL")
             .ok_or_else(|| EnvironmentError::missing("AGENT_IDENTITY_QUEUE_URL"))?;
         let queue = SqsQueue::new(composed.connection.clone(), url);
-        Ok((Arc::new(composed), Arc::new(queue)))
+        let (ports, issuers) = (composed.services.ports().clone(), &composed.services.config().issuers);
+        let keys = KeyPrefetch::new(ports.http, ports.clock, ports.store, issuers);
+        Ok((Arc::new(composed), Arc::new(queue), Arc::new(keys)))
     })?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Wake>| {
-        let (composed, queue) = (Arc::clone(&composed), Arc::clone(&queue));
+        let (composed, queue, keys) = (Arc::clone(&composed), Arc::clone(&queue), Arc::clone(&keys));
         async move {
             let answer = match event.payload {
-                Wake::Tick { .. } => tick(&composed.services, &queue).await,
+                Wake::Tick { .. } => tick(&composed.services, &queue, &keys).await,
                 Wake::Messages { records } => Ok(messages(&composed.services, records).await),
             };
             composed.events.flush().await;
@@ -69,15 +73,26 @@ pub async fn refresh() -> Result<(), StartError> {
     .await
 }
 
-/// Puts what is due on the queue.
-async fn tick(services: &Services, queue: &SqsQueue) -> Result<Value, StartError> {
+/// Puts what is due on the queue, then reads the keys of issuers. Neither stops the other.
+async fn tick(services: &Services, queue: &SqsQueue, keys: &KeyPrefetch) -> Result<Value, StartError> {
+    let due = put_due(services, queue).await;
+    let renewed = keys.renew().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the keys of issuers could not be looked at");
+        Renewed::default()
+    });
+    let Renewed { issuers, renewed, failed, left } = renewed;
+    let due = due?;
+    tracing::info!(due, issuers, renewed, failed, left, "tick");
+    Ok(serde_json::json!({ "due": due, "issuers": issuers, "renewed": renewed, "failed": failed }))
+}
+
+async fn put_due(services: &Services, queue: &SqsQueue) -> Result<usize, StartError> {
     let due = services.due_connections(LIMIT_PER_SHARD).await?;
     let found = due.len();
     let bodies = due.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     // What could not be sent is still due, and comes with the next tick.
     queue.send(bodies).await?;
-    tracing::info!(due = found, "tick");
-    Ok(serde_json::json!({ "due": found }))
+    Ok(found)
 }
 
 /// Refreshes the connections of a batch at the same time, and says which messages must come again.

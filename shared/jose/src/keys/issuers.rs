@@ -1,17 +1,15 @@
-//! The keys of all issuers in memory: who is asked for them, when, and how often at most.
+//! The keys of all issuers in memory: who is asked for newer ones, when, and how often at most.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use agent_identity_core::Clock;
-use agent_identity_core::http::HttpClient;
 use agent_identity_core::issuer::TokenRefused;
 use tokio::sync::watch;
 
-use super::fetch::fetch;
-use super::key_set::{KeySet, Lookup, Wanted};
+use super::issuer::Issuer;
+use super::key_set::{Lookup, Wanted};
+use super::sources::Sources;
 
 /// For so long a set is used without asking again, whatever `max-age` says: the time in which a withdrawn key stops.
 pub const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -22,30 +20,16 @@ pub const COOL_DOWN: Duration = Duration::from_secs(30);
 /// The keys of at most so many issuers are kept.
 pub const MAX_ISSUERS: usize = 1000;
 
+/// So long whoever has a key, though an old one, waits to hear whether it is still good.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many attempts a token takes part in: one that another token began, and its own.
+const ATTEMPTS: usize = 3;
+
 /// The issuers whose keys were asked for. All times are those of `Clock::elapsed`.
 pub(crate) struct Issuers {
-    http: Arc<dyn HttpClient>,
-    clock: Arc<dyn Clock>,
+    sources: Arc<Sources>,
     known: RwLock<HashMap<String, Arc<Issuer>>>,
-}
-
-/// One issuer.
-pub(crate) struct Issuer {
-    name: String,
-    state: RwLock<State>,
-    used_millis: AtomicU64,
-    is_trusted: AtomicBool,
-    is_announced: AtomicBool,
-}
-
-#[derive(Default)]
-struct State {
-    /// The last set that was read, and when its reading began.
-    keys: Option<(Arc<KeySet>, Duration)>,
-    /// When the last attempt to read one began, and a channel that closes when it ends.
-    attempt: Option<(Duration, watch::Receiver<()>)>,
-    /// Why the last attempt that ended failed, if it did.
-    failure: Option<String>,
 }
 
 /// What to do for a token at one moment.
@@ -54,14 +38,14 @@ enum Step {
     Answer(Lookup),
     /// Wait for the attempt that closes this channel, then look again.
     Wait(watch::Receiver<()>),
-    /// No key, and the issuer may not be asked now.
+    /// No key, and nobody may be asked now.
     Nothing,
 }
 
 impl Issuers {
     /// None known yet.
-    pub(crate) fn new(http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Self {
-        Self { http, clock, known: RwLock::default() }
+    pub(crate) fn new(sources: Sources) -> Self {
+        Self { sources: Arc::new(sources), known: RwLock::default() }
     }
 
     /// The key for a token of `name`. No I/O while a fresh set has it. `is_trusted` says that a record names the issuer.
@@ -74,69 +58,76 @@ impl Issuers {
         is_trusted: bool,
         wanted: Wanted<'_>,
     ) -> Result<(Arc<Issuer>, Lookup), TokenRefused> {
-        let arrived = self.clock.elapsed();
+        let arrived = self.sources.clock.elapsed();
         let issuer = self.issuer(name, is_trusted, arrived)?;
-        let lookup = match self.step(&issuer, wanted, arrived) {
-            Step::Answer(lookup) => lookup,
-            Step::Nothing => return Err(issuer.unavailable()),
-            Step::Wait(mut ended) => {
-                // Nothing is ever sent: this is the end of the attempt, however it ended.
-                let _ = ended.changed().await;
-                let state = issuer.read();
-                match state.lookup(wanted, self.clock.elapsed()) {
-                    // Only a set read after the token came can say that there is no such key (D25).
-                    Some((Lookup::Unknown, read_at)) if read_at >= arrived => Lookup::Unknown,
-                    Some((Lookup::Unknown, _)) | None => {
-                        drop(state);
-                        return Err(issuer.unavailable());
-                    }
-                    Some((lookup, _)) => lookup,
-                }
+        for _ in 0..ATTEMPTS {
+            match self.step(&issuer, wanted, self.sources.clock.elapsed()) {
+                Step::Answer(lookup) => return Ok((issuer, lookup)),
+                Step::Nothing => break,
+                Step::Wait(ended) => self.wait(&issuer, wanted, ended).await,
             }
-        };
-        Ok((issuer, lookup))
+            let said = issuer.read().lookup(wanted, self.sources.clock.elapsed());
+            if let Some(lookup) = said.and_then(|said| said.answer(arrived)) {
+                return Ok((issuer, lookup));
+            }
+        }
+        Err(issuer.unavailable())
     }
 
     fn step(&self, issuer: &Arc<Issuer>, wanted: Wanted<'_>, now: Duration) -> Step {
         let mut is_stale = false;
-        {
-            let state = issuer.read();
-            match state.lookup(wanted, now) {
-                Some((Lookup::Unknown, _)) | None => {}
-                Some((lookup, read_at)) if now.saturating_sub(read_at) < FRESH => {
-                    return Step::Answer(lookup);
-                }
-                Some(_) => is_stale = true,
+        if let Some(said) = issuer.read().lookup(wanted, now).filter(|said| said.has_key()) {
+            if said.is_fresh {
+                return Step::Answer(said.lookup);
             }
+            is_stale = true;
         }
-        let mut state = issuer.state.write().unwrap_or_else(PoisonError::into_inner);
-        let is_failing = state.failure.is_some();
-        let running = state.running().or_else(|| self.begin(issuer, &mut state, now));
+        let mut state = issuer.write();
+        let running = state.running().or_else(|| {
+            state.may_ask(now).then(|| {
+                let ended = self.sources.begin(issuer, wanted);
+                state.began(ended.clone());
+                ended
+            })
+        });
         match running {
             // The issuer did not answer last time: whoever has its key need not wait to hear that again.
-            Some(ended) if !(is_stale && is_failing) => Step::Wait(ended),
-            _ => match state.lookup(wanted, now) {
-                Some((Lookup::Unknown, _)) | None => Step::Nothing,
-                Some((lookup, _)) => Step::Answer(lookup),
+            Some(ended) if !(is_stale && state.is_failing()) => Step::Wait(ended),
+            _ => match state.lookup(wanted, now).filter(|said| said.has_key()) {
+                Some(said) => Step::Answer(said.lookup),
+                None => Step::Nothing,
             },
         }
     }
 
-    /// Begins to read the issuer's keys, unless that was done just now.
-    fn begin(&self, issuer: &Arc<Issuer>, state: &mut State, now: Duration) -> Option<watch::Receiver<()>> {
-        if !state.may_ask(now) {
-            return None;
+    /// Waits for the end of an attempt, which sends something when it has found a set that may do. Whoever has a key from
+    /// there, or had one, does not wait long: an issuer that hangs must not hang those whom it has let in.
+    async fn wait(&self, issuer: &Issuer, wanted: Wanted<'_>, mut attempt: watch::Receiver<()>) {
+        loop {
+            let (has_key, is_failing) = {
+                let state = issuer.read();
+                let said = state.lookup(wanted, self.sources.clock.elapsed());
+                (said.is_some_and(|said| said.has_key()), state.is_failing())
+            };
+            let changed = attempt.changed();
+            if !has_key {
+                if changed.await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            if is_failing {
+                return;
+            }
+            match tokio::time::timeout(PATIENCE, changed).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_ended)) => return,
+                Err(_elapsed) => {
+                    issuer.is_slow(PATIENCE);
+                    return;
+                }
+            }
         }
-        let (done, ended) = watch::channel(());
-        state.attempt = Some((now, ended.clone()));
-        let (http, issuer) = (Arc::clone(&self.http), Arc::clone(issuer));
-        // A task of its own: a caller that goes away must not undo what others wait for, and what has been counted.
-        tokio::spawn(async move {
-            let result = fetch(&*http, &issuer.name).await;
-            issuer.note(result, now);
-            drop(done);
-        });
-        Some(ended)
     }
 
     fn issuer(&self, name: &str, is_trusted: bool, now: Duration) -> Result<Arc<Issuer>, TokenRefused> {
@@ -151,10 +142,7 @@ impl Issuers {
                 Arc::clone(known.entry(name.to_owned()).or_insert_with(|| Arc::new(Issuer::new(name))))
             }
         };
-        issuer.used_millis.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if is_trusted && !issuer.is_trusted.load(Ordering::Relaxed) {
-            issuer.is_trusted.store(true, Ordering::Relaxed);
-        }
+        issuer.used(is_trusted, now);
         Ok(issuer)
     }
 }
@@ -166,88 +154,15 @@ fn make_room(
     for_trusted: bool,
     now: Duration,
 ) -> Result<(), TokenRefused> {
-    let is_trusted = |issuer: &Issuer| issuer.is_trusted.load(Ordering::Relaxed);
     let victim = known
         .values()
-        .filter(|issuer| for_trusted || (!is_trusted(issuer) && issuer.is_at_rest(now)))
-        .min_by_key(|issuer| (is_trusted(issuer), issuer.used_millis.load(Ordering::Relaxed)))
-        .map(|issuer| issuer.name.clone());
+        .filter(|issuer| for_trusted || (!issuer.is_trusted() && issuer.is_at_rest(now)))
+        .min_by_key(|issuer| (issuer.is_trusted(), issuer.used_millis()))
+        .map(|issuer| issuer.name().to_owned());
     match victim.and_then(|name| known.remove(&name)) {
         Some(_) => Ok(()),
         None => Err(TokenRefused::KeysUnavailable(format!(
             "the keys of {MAX_ISSUERS} other issuers were asked for within the last seconds"
         ))),
-    }
-}
-
-impl State {
-    /// What the set in memory says, and when it was read; `None` when there is none, or it is too old.
-    fn lookup(&self, wanted: Wanted<'_>, now: Duration) -> Option<(Lookup, Duration)> {
-        let (keys, read_at) = self.keys.as_ref()?;
-        (now.saturating_sub(*read_at) < MAX_STALE).then(|| (keys.find(wanted), *read_at))
-    }
-
-    fn running(&self) -> Option<watch::Receiver<()>> {
-        let (_, ended) = self.attempt.as_ref()?;
-        ended.has_changed().is_ok().then(|| ended.clone())
-    }
-
-    fn may_ask(&self, now: Duration) -> bool {
-        self.attempt.as_ref().is_none_or(|(begun, _)| now.saturating_sub(*begun) >= COOL_DOWN)
-    }
-}
-
-impl Issuer {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            state: RwLock::default(),
-            used_millis: AtomicU64::default(),
-            is_trusted: AtomicBool::default(),
-            is_announced: AtomicBool::default(),
-        }
-    }
-
-    /// The `iss` of its tokens.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether this is the first call.
-    pub(crate) fn announce(&self) -> bool {
-        !self.is_announced.load(Ordering::Relaxed) && !self.is_announced.swap(true, Ordering::Relaxed)
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_at_rest(&self, now: Duration) -> bool {
-        let state = self.read();
-        state.running().is_none() && state.may_ask(now)
-    }
-
-    fn note(&self, result: Result<KeySet, String>, begun: Duration) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(keys) => {
-                state.keys = Some((Arc::new(keys), begun));
-                state.failure = None;
-            }
-            // The keys that are there stay.
-            Err(reason) => {
-                tracing::warn!(issuer = %self.name, %reason, "the keys of an issuer could not be read");
-                state.failure = Some(reason);
-            }
-        }
-    }
-
-    fn unavailable(&self) -> TokenRefused {
-        TokenRefused::KeysUnavailable(self.read().failure.clone().unwrap_or_else(|| {
-            format!(
-                "the token names an unknown key, and the issuer was asked less than {} s ago",
-                COOL_DOWN.as_secs()
-            )
-        }))
     }
 }

@@ -8,28 +8,38 @@ use aws_lc_rs::signature::{
 };
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::roca;
 
 /// Longer ones cannot be named by a token either (in characters).
 pub(crate) const MAX_KID: usize = 256;
 
-/// The members that matter. Private ones are here to be noticed.
-#[derive(Deserialize)]
-struct Jwk {
+/// The members that matter. Private ones are here to be noticed, and never written.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Jwk {
     kty: String,
-    kid: Option<String>,
-    #[serde(rename = "use")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kid: Option<String>,
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     usage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key_ops: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     crv: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     x: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     y: Option<String>,
+    #[serde(skip_serializing)]
     d: Option<serde::de::IgnoredAny>,
+    #[serde(skip_serializing)]
     p: Option<serde::de::IgnoredAny>,
 }
 
@@ -51,8 +61,7 @@ enum Pinned {
 impl VerificationKey {
     /// The key in this member of a set; `None` when it is not one that may verify here. Such members are passed over
     /// (RFC 7517 §5), so that one odd key does not lock everybody out.
-    pub(super) fn parse(member: serde_json::Value) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(member).ok()?;
+    pub(super) fn of(jwk: &Jwk) -> Option<Self> {
         let is_private = jwk.d.is_some() || jwk.p.is_some();
         let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")
             && jwk.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|it| it == "verify"));
@@ -79,7 +88,7 @@ impl VerificationKey {
             (Pinned::Rsa, Some(name)) => Pinned::To(algorithm(name).filter(is_rsa)?),
             (Pinned::To(only), Some(name)) => Pinned::To(algorithm(name).filter(|named| *named == only)?),
         };
-        Some(Self { kid: jwk.kid, pinned, key })
+        Some(Self { kid: jwk.kid.clone(), pinned, key })
     }
 
     /// Whether the key may verify this algorithm; `named` says that the issuer's record lists it.

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use agent_identity_core::issuer::Algorithm;
 use serde::Deserialize;
 
-use super::jwk::VerificationKey;
+use super::jwk::{Jwk, VerificationKey};
 
 /// Most keys in a set.
 const MAX_KEYS: usize = 100;
 
 /// The usable keys of a JWK set.
+#[derive(Clone)]
 pub(crate) struct KeySet(Vec<Arc<VerificationKey>>);
 
 /// Which key a token needs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     /// The header's `kid`, if any.
     pub(crate) kid: Option<&'a str>,
@@ -36,9 +37,17 @@ pub(crate) enum Lookup {
     Ambiguous,
 }
 
-impl KeySet {
-    /// From a JWK set (RFC 7517 §5). Keys that may not verify here are left out.
-    pub(crate) fn parse(document: &[u8]) -> Result<Self, &'static str> {
+/// What an issuer publishes, without the members that may not verify here.
+pub(super) struct Published {
+    /// As they are kept in the store.
+    pub(super) jwks: Vec<Jwk>,
+    /// As they verify.
+    pub(super) keys: KeySet,
+}
+
+impl Published {
+    /// From a JWK set (RFC 7517 §5). Members that may not verify here are left out.
+    pub(super) fn parse(document: &[u8]) -> Result<Self, &'static str> {
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<serde_json::Value>,
@@ -46,12 +55,21 @@ impl KeySet {
         let Ok(Document { keys }) = serde_json::from_slice(document) else {
             return Err("its key set is not a JWK set");
         };
-        if keys.len() > MAX_KEYS {
-            return Err("its key set has more than 100 keys");
-        }
-        Ok(Self(keys.into_iter().filter_map(VerificationKey::parse).map(Arc::new).collect()))
+        Self::of(keys.into_iter().map(|member| serde_json::from_value(member).ok()))
     }
 
+    /// From members, of which `None` is no key at all.
+    pub(super) fn of(members: impl ExactSizeIterator<Item = Option<Jwk>>) -> Result<Self, &'static str> {
+        if members.len() > MAX_KEYS {
+            return Err("its key set has more than 100 keys");
+        }
+        let usable = members.flatten().filter_map(|jwk| Some((Arc::new(VerificationKey::of(&jwk)?), jwk)));
+        let (keys, jwks) = usable.unzip();
+        Ok(Self { jwks, keys: KeySet(keys) })
+    }
+}
+
+impl KeySet {
     /// The key for a token.
     pub(super) fn find(&self, wanted: Wanted<'_>) -> Lookup {
         let named = || self.0.iter().filter(|key| wanted.kid.is_none() || key.kid.as_deref() == wanted.kid);
@@ -62,11 +80,5 @@ impl KeySet {
             (None, _) if wanted.kid.is_some() && named().next().is_some() => Lookup::OtherAlgorithm,
             (None, _) => Lookup::Unknown,
         }
-    }
-
-    /// How many keys are usable.
-    #[cfg(test)]
-    pub(crate) const fn len(&self) -> usize {
-        self.0.len()
     }
 }

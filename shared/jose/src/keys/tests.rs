@@ -3,7 +3,7 @@
 use agent_identity_core::encoding::base64url;
 use serde_json::{Value, json};
 
-use super::key_set::KeySet;
+use super::key_set::Published;
 
 /// A modulus of so many bits: odd, and not of the ROCA generator.
 fn modulus(bits: usize) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn with(mut jwk: Value, name: &str, value: Value) -> Value {
 }
 
 fn usable(keys: &[Value]) -> usize {
-    KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap().len()
+    Published::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap().jwks.len()
 }
 
 #[test]
@@ -164,13 +164,13 @@ fn hmac_keys_and_what_is_no_key_do_not_spoil_the_set() {
 fn a_set_has_at_most_100_keys() {
     assert_eq!(usable(&vec![p256(); 100]), 100);
     let large = json!({"keys": vec![p256(); 101]}).to_string();
-    assert!(KeySet::parse(large.as_bytes()).is_err());
+    assert!(Published::parse(large.as_bytes()).is_err());
 }
 
 proptest::proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-        let _ = KeySet::parse(&bytes);
+        let _ = Published::parse(&bytes);
     }
 
     #[test]
