@@ -9,3 +9,4 @@ mod properties;
 mod signature;
 mod structure;
 mod support;
+mod tiers;

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use super::issuers::{COOL_DOWN, FRESH, MAX_STALE};
 use super::key_set::{KeySet, Lookup, Wanted};
 
-/// By so much the clocks of two machines that keep time may differ. A set of the store takes the place of one in memory only
-/// when it is newer by more.
+/// By so much the clocks of two machines that keep time may differ. A set of the store takes the place of one that this process
+/// read itself only when it is newer by more.
 const CLOCKS_APART: Duration = Duration::from_secs(5);
 
 /// One issuer. All times are those of `Clock::elapsed`.
@@ -163,8 +163,11 @@ impl Issuer {
     /// Takes a set of the store, of this age, if it is newer than the one that is here; whether it did.
     pub(super) fn adopt(&self, keys: KeySet, age: Duration, now: Duration) -> bool {
         let mut state = self.write();
-        let is_newer =
-            state.known.as_ref().is_none_or(|known| age.saturating_add(CLOCKS_APART) < known.age(now));
+        let is_newer = state.known.as_ref().is_none_or(|known| {
+            // Rows follow each other; the age of one beside what this process read itself is known to some seconds.
+            let margin = if known.asked_at.is_some() { CLOCKS_APART } else { Duration::ZERO };
+            age.saturating_add(margin) < known.age(now)
+        });
         if is_newer {
             state.known = Some(Known { keys: Arc::new(keys), since: (now, age), asked_at: None });
             if age < FRESH {

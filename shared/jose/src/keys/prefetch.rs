@@ -189,7 +189,7 @@ fn due_issuer(name: &str, rows: Vec<Row>, now: Timestamp) -> Option<DueIssuer> {
     let newest = of_kind(Kind::Jwks).filter_map(|row| parse_keys(row, now)).max_by_key(|it| it.fetched_at);
     let asked_at = of_kind(Kind::JwksCoolDown).filter_map(|row| parse_asked_at(row, now)).max();
     let is_fresh = newest.as_ref().is_some_and(|found| {
-        found.age < RENEW_AFTER && asked_at.is_none_or(|asked_at| asked_at < found.fetched_at)
+        found.age < RENEW_AFTER && asked_at.is_none_or(|asked_at| asked_at <= found.fetched_at)
     });
     let fetched_at = newest.map(|found| found.fetched_at);
     (!is_fresh).then(|| DueIssuer { name: name.to_owned(), rows, fetched_at })

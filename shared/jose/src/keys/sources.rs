@@ -65,14 +65,16 @@ impl Sources {
         let said = issuer.read().lookup(wanted, self.clock.elapsed());
         match said {
             Some(said) if said.is_fresh && said.has_key() => return Next::Done,
-            // There is something to go by meanwhile: one process asks, for all of them.
-            Some(_) => {
+            // Anybody can make up names of keys: one process asks, for all of them.
+            Some(said) if !said.has_key() => {
                 if let Claim::Theirs(left) = shared.claim(issuer.name()).await {
                     issuer.rest(self.clock.elapsed().saturating_add(left));
                     return Next::Done;
                 }
             }
-            None => {}
+            // No token can make this happen, and a process does it every five minutes at most: a withdrawn key must stop in all of
+            // them, whatever became of the prefetch.
+            Some(_) | None => {}
         }
         Next::Ask(condition.filter(|_| shared.writes_keys))
     }
