@@ -21,6 +21,12 @@ from .places import TESTS, WORK, plain_environment
 KEY_ID = "provider-key-1"
 
 
+def _private_jwk(name: str, key: rsa.RSAPrivateKey) -> dict[str, Any]:
+    private = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key))
+    del private["key_ops"]  # it says `sign`, which would be published as it is
+    return private | {"kid": name, "alg": "RS256", "use": "sig"}
+
+
 class Vendor:
     """One `oidc-provider` process. Its signing key is ours, so that any JWT of this issuer can be made.
 
@@ -37,12 +43,10 @@ class Vendor:
         self.host = host
         self.trust = ssl.create_default_context(cadata=tls[2]) if tls else None
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        private = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key))
-        del private["key_ops"]  # it says `sign`, which would be published as it is
         config = {
             "clients": clients or [],
             "accessTokenTtl": access_token_ttl,
-            "jwks": {"keys": [private | {"kid": KEY_ID, "alg": "RS256", "use": "sig"}]},
+            "jwks": {"keys": [_private_jwk(KEY_ID, self.key)]},
             "host": host,
         }
         WORK.mkdir(exist_ok=True)
@@ -129,6 +133,18 @@ class Vendor:
 
     def end_trouble(self) -> None:
         self.make_trouble("none", 0)
+
+    def publish_keys(self, **keys: rsa.RSAPrivateKey) -> None:
+        """From now on these are the issuer's keys, by their names; it signs with the first. Clients and sessions are gone."""
+        self.control("keys", {"keys": [_private_jwk(name, key) for name, key in keys.items()]})
+
+    def published(self) -> dict[str, int]:
+        """How often `metadata` and `keys` were asked for."""
+        return self.control("published")
+
+    def make_publishing_trouble(self, **troubles: dict[str, Any]) -> None:
+        """`metadata` and `keys` are `{"kind": "status" | "slow" | "large" | "redirect" | "text", …}` from now on, or as ever."""
+        self.control("published-trouble", troubles)
 
     def register_client(self, client_id: str, **metadata: Any) -> None:
         """Registers a client; `redirect_uris=[…]` makes it one for users, without them it is for machines."""

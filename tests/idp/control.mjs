@@ -5,7 +5,7 @@ async function bodyOf(request) {
   return chunks.length === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString('utf8'));
 }
 
-export function createControl({ provider, issued, Storage, log }) {
+export function createControl({ provider, issued, Storage, log, setKeys, published }) {
   const routes = {
     'GET /control/counters': () => log.counters(),
     'GET /control/token-requests': () => log.entries,
@@ -30,6 +30,17 @@ export function createControl({ provider, issued, Storage, log }) {
     'POST /control/api-keys': ({ key }) => {
       log.apiKeys.add(key);
       return {};
+    },
+    /** {keys: […]}: the private keys of the issuer from now on */
+    'POST /control/keys': (jwks) => {
+      setKeys(jwks);
+      return {};
+    },
+    'GET /control/published': () => published.counts,
+    /** {metadata?, keys?}: {kind: status|slow|large|redirect|text|none, …}, until it is changed */
+    'POST /control/published-trouble': (troubles) => {
+      published.troubles = troubles;
+      return troubles;
     },
     'POST /control/clients': async (metadata) => {
       await new Storage('Client').upsert(metadata.client_id, metadata);

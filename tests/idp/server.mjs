@@ -8,6 +8,7 @@ import { createServer as createTlsServer } from 'node:https';
 import { createControl } from './control.mjs';
 import { createProvider } from './provider.mjs';
 import { createProtectedApi } from './protected_api.mjs';
+import { watchPublished } from './published.mjs';
 import { TokenRequestLog } from './token_requests.mjs';
 
 const config = JSON.parse(await readFile(process.argv[2], 'utf8'));
@@ -21,14 +22,19 @@ server.listen(config.port ?? 0, host, () => {
   const issuer = `${config.tls ? 'https' : 'http'}://${host}:${port}`;
   const log = new TokenRequestLog();
   const { provider, issued, Storage } = createProvider({ issuer, config, log });
-  const control = createControl({ provider, issued, Storage, log });
+  // Other keys make another provider: `oidc-provider` takes them once.
+  let openid = provider.callback();
+  const setKeys = (jwks) => {
+    openid = createProvider({ issuer, config: { ...config, jwks }, log }).provider.callback();
+  };
+  const published = watchPublished((request, response) => openid(request, response));
+  const control = createControl({ provider, issued, Storage, log, setKeys, published: published.state });
   const api = createProtectedApi({ issuer, apiKeys: log.apiKeys });
-  const openid = provider.callback();
 
   handle = (request, response) => {
     if (request.url.startsWith('/control/')) return control(request, response);
     if (request.url.startsWith('/api/')) return api(request, response);
-    return openid(request, response);
+    return published.answer(request, response);
   };
   process.stdout.write(`${JSON.stringify({ port })}\n`);
 });
