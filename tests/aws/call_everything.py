@@ -10,7 +10,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from aws.calls import Call, RecordingProxy, after_lost_answers
-from aws.test_refresh import deliver, until_due
+from aws.test_refresh import deliver, tick, until_due
 from harness import planted
 from harness.app import App
 from harness.browser import Browser
@@ -66,6 +66,8 @@ def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
     try:
         # First of all, so that the first of all keys is made here.
         manage(functions, fresh)
+        # The keys of the issuer are in the table before a function needs them.
+        tick(functions)
         call_every_operation(functions, vendor, app, fresh)
         caller = functions.caller()
         page_through(caller, fresh)
@@ -116,8 +118,25 @@ def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fres
     event |= {"type": "REQUEST", "routeArn": "arn", "identitySource": [f"Bearer {token}", agent]}
     for _ in range(2):
         assert functions.pools["authorizer"].invoke(event)["isAuthorized"] is True
+    ask_for_unknown_keys(functions, caller, vendor, agent, event)
     caller.ok("DeleteAuthorizer", agentId=agent, name="one")
     caller.ok("DeleteWorkloadIdentity", name=agent)
+
+
+def ask_for_unknown_keys(
+    functions: RecordedFunctions, caller: Caller, vendor: Vendor, agent: str, event: dict[str, Any]
+) -> None:
+    """Each function that verifies tokens asks the issuer once, as if the other had not just done so."""
+    token = vendor.make_jwt("ada", header={"kid": "invented", "typ": "at+jwt"})
+    event = event | {"identitySource": [f"Bearer {token}", agent]}
+    event["headers"] = event["headers"] | {"authorization": f"Bearer {token}"}
+    table, dynamodb = functions.environment["AGENT_IDENTITY_TABLE"], functions.client_of("dynamodb")
+    assert caller.call("GetWorkloadAccessTokenForJWT", workloadName=agent, userToken=token).status == 401
+    for item in dynamodb.scan(TableName=table)["Items"]:
+        if item["pk"]["S"].startswith("jwks-cooldown#"):
+            dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("pk", "sk")})
+    refused = functions.pools["authorizer"].invoke(event)
+    assert refused == {"errorType": "Unauthorized", "errorMessage": "Unauthorized"}, refused
 
 
 def use_what_others_keep(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:

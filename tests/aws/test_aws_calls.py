@@ -32,7 +32,7 @@ UNCALLED = {
     ("refresh", "dynamodb:Query", "vault-key"): "a process renews its vault keys by a query when they are 5 minutes old, "
     "which is longer than the run (jose/src/seal.rs)",
     ("*", "dynamodb:*", "denial"): "bans come with the issue on inbound (D15)",
-    ("authorizer", "dynamodb:*", "jwks*"): "JWKS in the store come with the issue on inbound (D16)",
+    ("authorizer", "dynamodb:BatchGetItem", "jwks*"): "rules and keys in one call come with the issue on inbound (P3)",
     ("tokens", "dynamodb:*", "inbound-jwt"): "inbound JWTs are kept once there is on-behalf-of exchange (D20)",
 }
 
