@@ -136,7 +136,7 @@ def ask_for_unknown_keys(
         if item["pk"]["S"].startswith("jwks-cooldown#"):
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("pk", "sk")})
     refused = functions.pools["authorizer"].invoke(event)
-    assert refused == {"errorType": "Unauthorized", "errorMessage": "Unauthorized"}, refused
+    assert refused == {"isAuthorized": False}, refused
 
 
 def use_what_others_keep(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:
