@@ -75,12 +75,8 @@ impl Issuers {
     }
 
     fn step(&self, issuer: &Arc<Issuer>, wanted: Wanted<'_>, now: Duration) -> Step {
-        let mut is_stale = false;
-        if let Some(said) = issuer.read().lookup(wanted, now).filter(|said| said.has_key()) {
-            if said.is_fresh {
-                return Step::Answer(said.lookup);
-            }
-            is_stale = true;
+        if let Some(said) = issuer.read().lookup(wanted, now).filter(|said| said.has_key() && said.is_fresh) {
+            return Step::Answer(said.lookup);
         }
         let mut state = issuer.write();
         let running = state.running().or_else(|| {
@@ -91,9 +87,8 @@ impl Issuers {
             })
         });
         match running {
-            // The issuer did not answer last time: whoever has its key need not wait to hear that again.
-            Some(ended) if !(is_stale && state.is_failing()) => Step::Wait(ended),
-            _ => match state.lookup(wanted, now).filter(|said| said.has_key()) {
+            Some(ended) => Step::Wait(ended),
+            None => match state.lookup(wanted, now).filter(|said| said.has_key()) {
                 Some(said) => Step::Answer(said.lookup),
                 None => Step::Nothing,
             },
@@ -116,6 +111,7 @@ impl Issuers {
                 }
                 continue;
             }
+            // It did not answer last time: no need to wait to hear that again.
             if is_failing {
                 return;
             }
