@@ -8,18 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from aws.faulty import FaultyProxy
 from bench.runtime_api import Bootstrap, InvocationError
 from harness import model, planted
 from harness.app import App
+from harness.browser import Browser
 from harness.functions import ADMIN_GRANT, API_ID, Functions, aws_client, http_event
 from harness.places import BOOTSTRAPS, WORK
 from harness.product import command
 from harness.stories import FRONT_END_AUDIENCE, Consent, connected_user, make_user_provider, make_workload, workload_token
-from harness.browser import Browser
 from harness.vendor import Vendor
 
 ACCOUNT = "123456789012"
@@ -194,8 +196,14 @@ class Place:
         """The secrets of a provider that are not deleted."""
         folder = self.functions.environment["AGENT_IDENTITY_SECRET_PREFIX"] + "bedrock-agentcore-identity/default/"
         values = [f"{folder}{sort}/{name}-" for sort in ("apikey", "oauth2")]
-        found = self.secrets.list_secrets(Filters=[{"Key": "name", "Values": values}])["SecretList"]
-        return [one for one in found if not one.get("DeletedDate")]
+        for _ in range(10):
+            try:
+                found = self.secrets.list_secrets(Filters=[{"Key": "name", "Values": values}])["SecretList"]
+                return [one for one in found if not one.get("DeletedDate")]
+            except (ClientError, ResponseParserError):
+                # moto does not list while others create.
+                time.sleep(0.1)
+        raise AssertionError("moto lists no secrets")
 
     def kept_versions(self, name: str) -> int:
         """How many versions of the one secret of a provider are kept."""

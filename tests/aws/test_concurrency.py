@@ -13,11 +13,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from aws.faulty_operations import METHOD_ARN, Expired, Message, machine_request, rules
+from aws.faulty_operations import machine_request, rules
 from aws.faulty_place import ACCOUNT, Deployment, Place, say
+from aws.faulty_tokens import METHOD_ARN, Expired, Message
 from bench.runtime_api import Bootstrap
 from harness import planted
-
 from harness.stories import SCOPES, make_machine_provider, make_user_provider, make_workload, stored_token, workload_token
 
 AT_ONCE = 16

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from aws import faulty_operations, faulty_tokens
 from aws.faulty import faults_of, lasting_faults_of
-from aws.faulty_operations import OPERATIONS
 from aws.faulty_place import Deployment, Place, Said
 
 # At a time: most of a case is waiting.
@@ -23,6 +23,8 @@ PLACES = 10
 # What a client that goes by the answers gives a repetition: longer than the lease of an attempt that came to nothing (D7).
 PATIENCE_SECONDS = 45
 SLOWEST_CALL_SECONDS = 29
+
+OPERATIONS = vars(faulty_operations) | vars(faulty_tokens)
 
 # The calls of each operation in a process that knows nothing yet, in their order.
 CALLS = {
@@ -69,6 +71,8 @@ HANGING = [
 ]  # fmt: skip
 # The shards are alike.
 ALIKE = {("Tick", "Query"): 2}
+# Up to the vendor's answer it is a Message as any other.
+FROM = {"DeadGrant": {"PutItem": 2, "PutEvents": 1}}
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,9 @@ def cases() -> list[Case]:
     found = [Case(*where, "hang", False) for where in HANGING]
     for operation, calls in CALLS.items():
         names = calls.split()
-        for call in dict.fromkeys(names):
-            for which in range(1, min(names.count(call), ALIKE.get((operation, call), 99)) + 1):
+        first = FROM.get(operation, dict.fromkeys(names, 1))
+        for call in first:
+            for which in range(first[call], min(names.count(call), ALIKE.get((operation, call), 99)) + 1):
                 found += [Case(operation, call, which, fault, False) for fault in faults_of(call)]
                 found += [Case(operation, call, which, fault, True) for fault in lasting_faults_of(call)]
     return found
