@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -148,6 +149,29 @@ class Recording:
         )
 
 
+Answered = tuple[int, list[tuple[str, str]], bytes]
+
+
+def forward(upstream: str, path: str, headers: Message, body: bytes) -> Answered:
+    """Sends a call on as it is, and gives status, headers and body of the answer."""
+    connection = http.client.HTTPConnection(upstream, timeout=60)
+    try:
+        connection.putrequest("POST", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            if name.lower() != "connection":
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        response = connection.getresponse()
+        return response.status, response.getheaders(), response.read()
+    finally:
+        connection.close()
+
+
+class _Server(ThreadingHTTPServer):
+    # A crowd connects at once.
+    request_queue_size = 256
+
+
 class CountingProxy:
     """Endpoints that forward to `environment`'s, and record. `environment` afterwards names the proxy instead."""
 
@@ -169,34 +193,33 @@ class CountingProxy:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                connection = http.client.HTTPConnection(upstream, timeout=60)
-                try:
-                    connection.putrequest("POST", self.path, skip_host=True, skip_accept_encoding=True)
-                    for name, value in self.headers.items():
-                        if name.lower() != "connection":
-                            connection.putheader(name, value)
-                    connection.endheaders(body)
-                    response = connection.getresponse()
-                    answer = response.read()
-                    proxy._note(self.headers.get("X-Amz-Target", ""), body, response.status, answer)
-                    self.send_response(response.status)
-                    for name, value in response.getheaders():
-                        if name.lower() not in ("connection", "content-length", "transfer-encoding"):
-                            self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(answer)))
-                    self.end_headers()
-                    self.wfile.write(answer)
-                finally:
-                    connection.close()
+                answer = proxy._answer(upstream, self.path, self.headers, body)
+                if answer is None:
+                    self.close_connection = True
+                    return
+                status, headers, content = answer
+                self.send_response(status)
+                for name, value in headers:
+                    if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = _Server(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         self._servers.append(server)
         return f"http://127.0.0.1:{server.server_address[1]}"
+
+    def _answer(self, upstream: str, path: str, headers: Message, body: bytes) -> Answered | None:
+        """What a call is answered; `None` = the connection is closed without an answer."""
+        status, said, content = forward(upstream, path, headers, body)
+        self._note(headers.get("X-Amz-Target", ""), body, status, content)
+        return status, said, content
 
     def _note(self, target: str, body: bytes, status: int, answer: bytes) -> None:
         if target:

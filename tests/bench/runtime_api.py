@@ -62,6 +62,11 @@ def resident_kilobytes(pid: int) -> int:
     return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
 
 
+class _Server(ThreadingHTTPServer):
+    # A function that takes many events at once opens as many connections at its start.
+    request_queue_size = 256
+
+
 class Bootstrap:
     """One execution environment. `with Bootstrap(…) as it: it.invoke(event)`; its log is in `log`."""
 
@@ -78,6 +83,9 @@ class Bootstrap:
         self._events: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         self._waiting: dict[str, _Waiting] = {}
         self._polls = 0
+        self._out = 0
+        # The most events that it had taken and not yet answered.
+        self.most_at_once = 0
         self._polled = threading.Condition()
         self._failed: str | None = None
         self._server: ThreadingHTTPServer | None = None
@@ -87,7 +95,7 @@ class Bootstrap:
 
     def start(self) -> Bootstrap:
         """Starts it, and returns when it asks for its first event."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         with self.log.open("ab") as log:
@@ -146,12 +154,13 @@ class Bootstrap:
 
     # -------------------------------------------------------------------------------------------------------- the events
 
-    def invoke(self, event: Any) -> Any:
-        """The answer to one event. It has asked for the next one when this returns.
+    def invoke(self, event: Any, request_id: str | None = None) -> Any:
+        """The answer to one event. It has asked for the next one when this returns. Several threads may call it: what comes of
+        that is the function's own choice (`AWS_LAMBDA_MAX_CONCURRENCY`).
 
         Raises InvocationError when the function failed.
         """
-        waiting = _Waiting(json.dumps(event).encode(), str(uuid.uuid4()), queue.SimpleQueue())
+        waiting = _Waiting(json.dumps(event).encode(), request_id or str(uuid.uuid4()), queue.SimpleQueue())
         polls = self._polls
         self._waiting[waiting.request_id] = waiting
         self._events.put(waiting)
@@ -186,6 +195,9 @@ class Bootstrap:
                     bootstrap._polls += 1
                     bootstrap._polled.notify_all()
                 waiting = bootstrap._events.get()
+                with bootstrap._polled:
+                    bootstrap._out += 1
+                    bootstrap.most_at_once = max(bootstrap.most_at_once, bootstrap._out)
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Lambda-Runtime-Aws-Request-Id", waiting.request_id)
@@ -208,6 +220,8 @@ class Bootstrap:
                 if path == f"{VERSION}/init/error":
                     bootstrap._failed = body.decode(errors="replace")
                     return
+                with bootstrap._polled:
+                    bootstrap._out -= 1
                 request_id, kind = path.removeprefix(f"{VERSION}/invocation/").split("/")
                 bootstrap._waiting.pop(request_id).answered.put((kind, body))
 

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -194,11 +195,15 @@ def own_table_and_queue(environment: dict[str, str]) -> dict[str, str]:
 def aws_client(environment: dict[str, str], service: str) -> Any:
     """A boto3 client of an emulated AWS service."""
     endpoint = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}", environment["AWS_ENDPOINT_URL"])
-    return boto3.session.Session(
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_REGION"],
-    ).client(service, endpoint_url=endpoint)
+    names = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"
+    return _client(service, endpoint, *(environment[name] for name in names))
+
+
+@cache
+def _client(service: str, endpoint: str, key_id: str, secret: str, region: str) -> Any:
+    """Making one takes longer than most calls; threads may share it."""
+    session = boto3.session.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region)
+    return session.client(service, endpoint_url=endpoint, config=Config(max_pool_connections=32))
 
 
 @dataclass

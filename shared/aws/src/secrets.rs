@@ -145,6 +145,15 @@ impl SecretsManager {
         Ok(())
     }
 
+    /// Removes what an attempt that failed may have put: nobody is told of that version.
+    async fn undo(&self, name: &str, version: &str, is_new: bool) {
+        let stored = StoredSecret { arn: name.to_owned(), version: version.to_owned() };
+        let undone = if is_new { self.delete(name).await } else { self.remove_version(&stored).await };
+        if let Err(error) = undone {
+            tracing::warn!(name, version, %error, "a secret version that could not be stored for certain remains");
+        }
+    }
+
     async fn unlabel(&self, secret: &str, version: &str) -> Result<(), Fault> {
         self.client()
             .update_secret_version_stage()
@@ -179,18 +188,28 @@ impl SecretStore for SecretsManager {
     async fn put(&self, name: &str, value: &Secret) -> Result<StoredSecret, SecretError> {
         let name = self.full_name(name);
         let version = encoding::hex(&random::bytes::<16>(&*self.random));
+        let mut is_new = false;
         let stored = match self.put_version(&name, value, &version).await {
-            Err(fault) if fault.is("ResourceNotFoundException") => match self.create(&name, &version).await {
-                Ok(()) => self.put_version(&name, value, &version).await,
-                Err(fault) => Err(fault),
-            },
+            Err(fault) if fault.is("ResourceNotFoundException") => {
+                is_new = true;
+                match self.create(&name, &version).await {
+                    Ok(()) => self.put_version(&name, value, &version).await,
+                    Err(fault) => Err(fault),
+                }
+            }
             Err(fault) if fault.is("InvalidRequestException") => match self.restore(&name, None).await {
                 Ok(()) => self.put_version(&name, value, &version).await,
                 Err(fault) => Err(fault),
             },
             other => other,
         };
-        stored.map_err(|fault| failed(&name, fault))
+        match stored {
+            Ok(stored) => Ok(stored),
+            Err(fault) => {
+                self.undo(&name, &version, is_new).await;
+                Err(failed(&name, fault))
+            }
+        }
     }
 
     async fn get(&self, stored: &StoredSecret) -> Result<Secret, SecretError> {

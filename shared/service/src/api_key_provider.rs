@@ -5,10 +5,10 @@ use agent_identity_core::port::StoredSecret;
 use agent_identity_core::provider::{ApiKeyProvider, SecretReference, SecretSource};
 use agent_identity_core::store::Consistency;
 use agent_identity_core::tag::Tags;
-use agent_identity_core::{Id, ProviderName, Result, Secret};
+use agent_identity_core::{Error, Id, ProviderName, Result, Secret};
 
 use crate::Services;
-use crate::directory::{Changed, same_record};
+use crate::directory::{Changed, NotWritten, same_record};
 use crate::page::{Page, PageRequest};
 
 /// A secret as a client gives it: to be kept by us, or a reference to one that its owner keeps.
@@ -119,9 +119,8 @@ impl Services {
         let secret = self.keep("apikey", &name, &id.to_string(), secret).await?;
         let now = self.now();
         let provider = ApiKeyProvider { id, name, secret, tags, created_at: now, updated_at: now };
-        if let Err(error) = self.create_named(&provider).await {
-            self.discard(&provider.secret).await;
-            return Err(error);
+        if let Err(failed) = self.create_named(&provider).await {
+            return Err(self.unnamed(&provider.secret, failed).await);
         }
         Ok(provider)
     }
@@ -220,19 +219,33 @@ impl Services {
         }
     }
 
-    /// Removes the new secret again when the record that should name it could not be written.
+    /// Removes the secret of a new record that could not be written. One that the record may name all the same stays.
+    pub(crate) async fn unnamed(&self, new: &SecretSource, failed: NotWritten) -> Error {
+        match new {
+            SecretSource::Managed(stored) if failed.may_be_there => keep_in_doubt(stored, &failed.error),
+            _ => self.discard(new).await,
+        }
+        failed.error
+    }
+
+    /// Removes the new secret again when the record that should name it could not be written. One that the record may name
+    /// all the same stays.
     pub(crate) async fn settle<T>(
         &self,
-        updated: Result<Changed<T>>,
+        updated: Result<Changed<T>, NotWritten>,
         new: &SecretSource,
     ) -> Result<Changed<T>> {
-        if updated.is_err()
-            && let SecretSource::Managed(stored) = new
-            && let Err(error) = self.ports.secrets.remove_version(stored).await
-        {
-            tracing::warn!(arn = %stored.arn, %error, "a secret version that no record names remains");
+        match (updated, new) {
+            (Err(failed), SecretSource::Managed(stored)) => {
+                if failed.may_be_there {
+                    keep_in_doubt(stored, &failed.error);
+                } else if let Err(error) = self.ports.secrets.remove_version(stored).await {
+                    tracing::warn!(arn = %stored.arn, %error, "a secret version that no record names remains");
+                }
+                Err(failed.error)
+            }
+            (updated, _) => Ok(updated?),
         }
-        updated
     }
 
     /// Removes what a new secret replaced.
@@ -272,4 +285,10 @@ impl Services {
             SecretSource::External(_) => self.caches.external_secrets.get(&name, read).await,
         }
     }
+}
+
+/// Better a secret that nobody needs than a provider without one.
+fn keep_in_doubt(stored: &StoredSecret, error: &Error) {
+    let StoredSecret { arn, version } = stored;
+    tracing::warn!(%arn, version, %error, "a secret version remains, since it is not known whether a record names it");
 }

@@ -154,8 +154,8 @@ impl Services {
             let stored = self.authorizer(agent, name).await?;
             match self.ports.store.write(vec![stored.delete()]).await {
                 Err(StoreError::Conflict(_)) => {}
-                Err(error) => return Err(error.into()),
-                Ok(()) => {
+                Err(error) if !self.is_gone_after(&error, &stored.key).await => return Err(error.into()),
+                _ => {
                     self.caches.agent_rules.forget(agent).await;
                     return Ok(());
                 }

@@ -62,6 +62,32 @@ pub(crate) struct Changed<T> {
     pub(crate) after: T,
 }
 
+/// Why a record was not written, and whether it may be there all the same.
+#[derive(Debug)]
+pub(crate) struct NotWritten {
+    pub(crate) error: Error,
+    /// The store could not say what became of the write, nor what is stored now.
+    pub(crate) may_be_there: bool,
+}
+
+impl From<Error> for NotWritten {
+    fn from(error: Error) -> Self {
+        Self { error, may_be_there: false }
+    }
+}
+
+impl From<StoreError> for NotWritten {
+    fn from(error: StoreError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<NotWritten> for Error {
+    fn from(failed: NotWritten) -> Self {
+        failed.error
+    }
+}
+
 /// Fails unless a record found again by name is still the one found before, and not one recreated in between.
 pub(crate) fn same_record<T>(before: Id<T>, now: Id<T>) -> Result<()> {
     if before == now { Ok(()) } else { Err(StoreError::Conflict(0).into()) }
@@ -110,7 +136,7 @@ impl Services {
     ///
     /// # Errors
     /// `Conflict` when the name is taken.
-    pub(crate) async fn create_named<T: Named>(&self, value: &T) -> Result<()> {
+    pub(crate) async fn create_named<T: Named>(&self, value: &T) -> Result<(), NotWritten> {
         let writes = vec![
             record::create(Key::directory(T::NAMES, value.name()), &value.id(), None)?,
             record::create(Key::single(T::KIND, value.id().to_string()), value, None)?,
@@ -119,9 +145,30 @@ impl Services {
             Err(StoreError::Conflict(_)) => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("the {} `{}` is there already", T::WHAT, value.name()),
-            )),
+            )
+            .into()),
+            Err(error @ StoreError::Failed(_)) => self.found_again(error, value, 0).await,
             other => Ok(other?),
         }
+    }
+
+    /// After a write that failed, which may have been made all the same: looks what is stored. `before` is the version that
+    /// was there.
+    async fn found_again<T: Named>(
+        &self,
+        error: StoreError,
+        value: &T,
+        before: u64,
+    ) -> Result<(), NotWritten> {
+        let may_be_there = match self.by_id(value.id(), Consistency::Strong).await {
+            Ok(Some(now)) if serde_json::to_value(&now.value).ok() == serde_json::to_value(value).ok() => {
+                tracing::warn!(%error, name = value.name(), "a write that seemed to fail was made");
+                return Ok(());
+            }
+            Ok(now) => now.map_or(0, |now| now.version) != before,
+            Err(_) => true,
+        };
+        Err(NotWritten { error: error.into(), may_be_there })
     }
 
     /// Changes a record by its name; `change` may run several times, on what is then stored.
@@ -132,14 +179,18 @@ impl Services {
         &self,
         name: &str,
         mut change: impl FnMut(&T) -> Result<T>,
-    ) -> Result<Changed<T>> {
+    ) -> Result<Changed<T>, NotWritten> {
         for _ in 0..ATTEMPTS {
             let stored = self.by_name::<T>(name, Consistency::Strong).await?;
             let changed = change(&stored.value)?;
             match self.ports.store.write(vec![stored.replace(&changed, None, None)?]).await {
-                Err(StoreError::Conflict(_)) => {}
-                other => return Ok(other.map(|()| Changed { before: stored.value, after: changed })?),
+                Err(StoreError::Conflict(_)) => continue,
+                Err(error @ StoreError::Failed(_)) => {
+                    self.found_again(error, &changed, stored.version).await?;
+                }
+                other => other?,
             }
+            return Ok(Changed { before: stored.value, after: changed });
         }
         Err(StoreError::Conflict(0).into())
     }
@@ -165,10 +216,18 @@ impl Services {
             }
             match self.ports.store.write(writes).await {
                 Err(StoreError::Conflict(_)) => is_contended = true,
+                Err(error) if self.is_gone_after(&error, &stored.key).await => return Ok(stored.value),
                 other => return Ok(other.map(|()| stored.value)?),
             }
         }
         Err(if is_contended { StoreError::Conflict(0).into() } else { not_found::<T>(name) })
+    }
+
+    /// Whether a row is gone although its deletion seemed to fail: a delete leaves no trace, and that it is gone is what was
+    /// asked for.
+    pub(crate) async fn is_gone_after(&self, error: &StoreError, key: &Key) -> bool {
+        matches!(error, StoreError::Failed(_))
+            && matches!(self.ports.store.get(key, Consistency::Strong).await, Ok(None))
     }
 
     /// One page of records in the order of their names, without those that the reader may not see.

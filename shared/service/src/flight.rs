@@ -132,20 +132,15 @@ pub(crate) trait MayPass: std::fmt::Display {
 }
 
 impl MayPass for StoreError {
+    /// Also when a write may have been made: who writes again finds out, since the version has moved then.
     fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy(_))
+        !matches!(self, Self::Conflict(_))
     }
 }
 
 impl MayPass for SealError {
     fn may_pass(&self) -> bool {
         matches!(self, Self::Busy(_))
-    }
-}
-
-impl MayPass for Error {
-    fn may_pass(&self) -> bool {
-        self.kind() == ErrorKind::Throttling
     }
 }
 
@@ -239,8 +234,8 @@ impl Services {
         self.ports.clock.elapsed().saturating_sub(taken.since) + LEASE_RESERVE <= LEASE_LIFE
     }
 
-    /// Takes a step that keeps what a provider has answered. While the store is busy the step is taken again and again: the
-    /// answer is nowhere else.
+    /// Takes a step that keeps what a provider has answered. While the store is busy or does not answer, the step is taken again
+    /// and again: the answer is nowhere else.
     ///
     /// # Errors
     /// Those of the step; one that may pass only after [`INSISTENCE`].
@@ -288,9 +283,8 @@ impl Services {
                 Err(error) => return Err(error.into()),
             }
             let key = stored.key;
-            let newer: Option<Stored<R>> =
-                self.insist(|| record::get(&*self.ports.store, &key, Consistency::Strong)).await?;
-            stored = newer.ok_or_else(|| {
+            let newer = self.insist(|| self.ports.store.get(&key, Consistency::Strong)).await?;
+            stored = newer.as_ref().map(record::parse).transpose()?.ok_or_else(|| {
                 Error::new(ErrorKind::Conflict, "the record was deleted while its token was being fetched")
             })?;
         }

@@ -111,9 +111,8 @@ impl Services {
             created_at: now,
             updated_at: now,
         };
-        if let Err(error) = self.create_named(&provider).await {
-            self.discard(&provider.client_secret).await;
-            return Err(error);
+        if let Err(failed) = self.create_named(&provider).await {
+            return Err(self.unnamed(&provider.client_secret, failed).await);
         }
         Ok(provider)
     }
@@ -180,7 +179,7 @@ impl Services {
         self.caches.oauth2_providers.forget(name.as_str()).await;
         let updated = match &new_secret {
             Some(secret) => self.settle(updated, secret).await,
-            None => updated,
+            None => Ok(updated?),
         };
         let Changed { before, after } = updated?;
         self.supersede(&before.client_secret, &after.client_secret).await;

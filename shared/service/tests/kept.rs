@@ -18,7 +18,7 @@ use agent_identity_service::{Ports, Services};
 use agent_identity_testkit::TestSealer;
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use world::{AGENT, Reply, World, refused, request};
+use world::{AGENT, Reply, Trouble, World, refused, request};
 use zeroize::Zeroizing;
 
 async fn complete_at(services: Arc<Services>, admin: Principal, session: SessionUri) -> Result<()> {
@@ -47,6 +47,53 @@ async fn a_users_first_consent_is_not_lost_when_the_store_is_busy_as_its_tokens_
     gate.notify_one();
     completing.await.unwrap().unwrap();
     assert_eq!(world.token(&wat).await.unwrap(), "access-first");
+}
+
+#[tokio::test]
+async fn a_users_first_consent_is_not_lost_when_nobody_says_whether_its_tokens_were_stored() {
+    for trouble in [Trouble::LostAnswer, Trouble::LostRequest, Trouble::Silence] {
+        let world = World::with_calendar().await;
+        let wat = world.wat(AGENT, "ada").await;
+        let session = world.consented(request(&wat)).await;
+        let gate = Arc::new(Notify::new());
+        world.provider.will(Reply::Held("first", Arc::clone(&gate)));
+        let (services, left) = world.process_in_trouble(5, trouble);
+        let completing = tokio::spawn(complete_at(services, world.admin.clone(), session));
+        asked(&world).await;
+        left.store(2, Ordering::SeqCst);
+        gate.notify_one();
+        if trouble == Trouble::Silence {
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            left.store(0, Ordering::SeqCst);
+        }
+        completing.await.unwrap().unwrap();
+        assert_eq!(world.token(&wat).await.unwrap(), "access-first", "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_not_lost_when_nobody_says_whether_it_was_stored() {
+    for trouble in [Trouble::LostAnswer, Trouble::LostRequest] {
+        let world = World::with_calendar().await;
+        let wat = world.wat(AGENT, "ada").await;
+        let session = world.consented(request(&wat)).await;
+        world.provider.will(Reply::Tokens("first", 60));
+        world.complete(&session, "ada").await.unwrap();
+        world.clock.advance(std::time::Duration::from_secs(61));
+        let gate = Arc::new(Notify::new());
+        world.provider.will(Reply::Held("second", Arc::clone(&gate)));
+        let (services, left) = world.process_in_trouble(5, trouble);
+        let (admin, wanted) = (world.admin.clone(), request(&wat));
+        let getting = tokio::spawn(async move { services.get_oauth2_token(&admin, wanted).await });
+        while world.provider.seen("refresh_token").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        left.store(2, Ordering::SeqCst);
+        gate.notify_one();
+        assert!(matches!(getting.await.unwrap().unwrap(), Oauth2TokenAnswer::Token(_)), "{trouble:?}");
+        assert_eq!(world.token(&wat).await.unwrap(), "access-second", "{trouble:?}");
+        assert_eq!(world.provider.seen("refresh_token"), ["refresh-first"], "{trouble:?}");
+    }
 }
 
 #[tokio::test]

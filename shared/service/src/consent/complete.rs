@@ -11,7 +11,7 @@ use agent_identity_core::name::UserId;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::seal::Key32;
-use agent_identity_core::store::{Condition, Consistency, StoreError};
+use agent_identity_core::store::{Condition, Consistency, Key, StoreError};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName};
 use agent_identity_oauth::catalogue;
@@ -251,8 +251,8 @@ impl Services {
         ended.stage = Stage::Completed;
         ended.flight_mut().arrive();
         loop {
-            let before: Option<Stored<Connection>> =
-                self.insist(|| record::get(&*self.ports.store, &key, Consistency::Strong)).await?;
+            let before = self.insist(|| self.ports.store.get(&key, Consistency::Strong)).await?;
+            let before: Option<Stored<Connection>> = before.as_ref().map(record::parse).transpose()?;
             let generation = before.as_ref().map_or(1, |held| held.value.tokens.generation.saturating_add(1));
             let mut connection = Connection {
                 workload: session.workload,
@@ -294,6 +294,10 @@ impl Services {
             match self.insist(|| self.ports.store.write(writes.clone())).await {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Conflict(0)) => {
+                    // An earlier attempt whose answer was lost: only who sent the code completes its session.
+                    if self.is_completed(&taken.stored.key).await? {
+                        return Ok(());
+                    }
                     return Err(Error::new(
                         ErrorKind::AccessDenied,
                         "another request took over this session while its code was exchanged; start again",
@@ -303,6 +307,12 @@ impl Services {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    async fn is_completed(&self, session: &Key) -> Result<bool> {
+        let now = self.insist(|| self.ports.store.get(session, Consistency::Strong)).await?;
+        let now: Option<Stored<ConsentSession>> = now.as_ref().map(record::parse).transpose()?;
+        Ok(now.is_some_and(|now| matches!(now.value.stage, Stage::Completed)))
     }
 }
 

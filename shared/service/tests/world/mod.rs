@@ -241,10 +241,16 @@ impl World {
 
     /// Another process, whose store refuses the next writes, as many as the counter says.
     pub fn process_on_a_busy_store(&self, seed: u64) -> (Arc<Services>, Arc<AtomicUsize>) {
-        let busy = Arc::new(AtomicUsize::new(0));
-        let store: Arc<dyn Store> = Arc::new(Busy { store: self.store.clone(), busy: Arc::clone(&busy) });
+        self.process_in_trouble(seed, Trouble::Busy)
+    }
+
+    /// Another process, whose store does this to the next writes, as many as the counter says.
+    pub fn process_in_trouble(&self, seed: u64, trouble: Trouble) -> (Arc<Services>, Arc<AtomicUsize>) {
+        let left = Arc::new(AtomicUsize::new(0));
+        let store: Arc<dyn Store> =
+            Arc::new(Troubled { store: self.store.clone(), left: Arc::clone(&left), trouble });
         let services = process(seed, &self.clock, store, &self.secrets, &self.provider, &self.events);
-        (services, busy)
+        (services, left)
     }
 
     /// Lets time pass in small steps, as it does for a process that is awake.
@@ -379,15 +385,36 @@ impl World {
     }
 }
 
-/// A store that is busy for some writes.
-struct Busy {
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is refused for now.
+    Busy,
+    /// It is made, and nobody is told.
+    LostAnswer,
+    /// It is not made, and nobody is told.
+    LostRequest,
+    /// It is made, nobody is told, and nothing can be read while it lasts.
+    Silence,
+}
+
+/// A store in trouble for some writes.
+struct Troubled {
     store: Arc<MemoryStore>,
-    busy: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
+    trouble: Trouble,
+}
+
+fn unknown() -> StoreError {
+    StoreError::Failed("the outcome of a write is unknown: test".to_owned())
 }
 
 #[async_trait]
-impl Store for Busy {
+impl Store for Troubled {
     async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
+        if self.trouble == Trouble::Silence && self.left.load(Ordering::SeqCst) > 0 {
+            return Err(unknown());
+        }
         self.store.get(key, consistency).await
     }
 
@@ -400,12 +427,19 @@ impl Store for Busy {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let left = self.busy.load(Ordering::SeqCst);
-        if left > 0 {
-            self.busy.store(left - 1, Ordering::SeqCst);
-            return Err(StoreError::Busy("test".to_owned()));
+        let left = self.left.load(Ordering::SeqCst);
+        if left == 0 {
+            return self.store.write(writes).await;
         }
-        self.store.write(writes).await
+        self.left.store(left - 1, Ordering::SeqCst);
+        match self.trouble {
+            Trouble::Busy => Err(StoreError::Busy("test".to_owned())),
+            Trouble::LostRequest => Err(unknown()),
+            Trouble::LostAnswer | Trouble::Silence => {
+                self.store.write(writes).await?;
+                Err(unknown())
+            }
+        }
     }
 
     async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
