@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::issuer::{Algorithm, LEEWAY, TokenProfile, VerifiedClaims};
+use crate::issuer::{Algorithm, LEEWAY, TokenProfile, VerifiedClaims, default_subject_claim};
 use crate::name::AuthorizerName;
 use crate::store::{Key, Kind};
 use crate::workload::Workload;
@@ -24,15 +24,47 @@ pub use judge::{AgentRules, Passed, Refused};
 /// Most authorizers of one agent: they are read, and judged, together.
 pub const MAX_AUTHORIZERS: usize = 10;
 
+/// The authorizers of one agent, as they are stored: in one row, so that who has the agent's name only reads them in one get,
+/// or beside other rows in one batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentAuthorizers {
+    /// The workload that they are for: a workload made anew under the name inherits nothing (D9).
+    pub workload: Id<Workload>,
+    /// One at least, by name.
+    pub authorizers: Vec<Authorizer>,
+}
+
+impl AgentAuthorizers {
+    /// Where those of an agent are stored.
+    pub fn key(agent: &WorkloadName) -> Key {
+        Key::single(Kind::Authorizer, agent.as_str())
+    }
+
+    /// The one with this name.
+    pub fn get(&self, name: &AuthorizerName) -> Option<&Authorizer> {
+        self.authorizers.iter().find(|authorizer| authorizer.name == *name)
+    }
+
+    /// Puts one in the place of the one with its name, or among the others.
+    pub fn put(&mut self, authorizer: Authorizer) {
+        self.authorizers.retain(|other| other.name != authorizer.name);
+        let place = self.authorizers.partition_point(|other| other.name < authorizer.name);
+        self.authorizers.insert(place, authorizer);
+    }
+}
+
 /// One authorizer of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Authorizer {
-    /// The workload that it is for: a workload made anew under the name inherits nothing (D9).
-    pub workload: Id<Workload>,
-    /// The workload's name: the agent, as API Gateway knows it.
-    pub agent: WorkloadName,
     /// Its name among those of the agent.
     pub name: AuthorizerName,
+    /// Moves by one with each change; the first is 1.
+    pub version: u64,
+    /// The claim that names the users of its issuer (D10), as the issuer's record has it.
+    #[serde(default = "default_subject_claim")]
+    pub subject_claim: String,
     /// AWS's part.
     pub configuration: CustomJwtAuthorizer,
     /// Ours.
@@ -80,6 +112,10 @@ pub struct AuthorizerOptions {
     /// How long after its `iat` a token is good, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_token_age_seconds: Option<u32>,
+    /// The claim that names the users of the issuer (D10), where it is another than `sub`. It is the issuer's rather than this
+    /// authorizer's: whoever names the issuer first decides it, and nobody changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_claim: Option<String>,
 }
 
 /// Why a genuine token may not speak to this agent.
@@ -122,19 +158,14 @@ impl Denial {
 }
 
 impl Authorizer {
-    /// Where it is stored: all authorizers of an agent are in one partition, so that they are one read.
-    pub fn key(agent: &WorkloadName, name: &AuthorizerName) -> Key {
-        Key::of(Kind::Authorizer, agent.as_str(), name.as_str())
-    }
-
     /// What a token must be before [`Authorizer::check`].
-    pub fn profile(&self, subject_claim: &str) -> TokenProfile {
+    pub fn profile(&self) -> TokenProfile {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         TokenProfile {
             issuers: self.configuration.discovery_url.issuers().to_vec(),
             algorithms: self.options.algorithms.clone(),
             typ: self.options.required_typ.clone(),
-            subject_claim: subject_claim.to_owned(),
+            subject_claim: self.subject_claim.clone(),
             leeway: self.options.leeway_seconds.map_or(LEEWAY, seconds),
             max_age: self.options.max_token_age_seconds.map(seconds),
         }

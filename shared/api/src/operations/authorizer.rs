@@ -5,7 +5,6 @@ use agent_identity_core::authorizer::{Authorizer, AuthorizerOptions, CustomJwtAu
 use agent_identity_core::grant::Principal;
 use agent_identity_core::issuer::Algorithm;
 use agent_identity_core::name::AuthorizerName;
-use agent_identity_core::record::Stored;
 use agent_identity_service::authorizer::{DeleteAuthorizer, GetAuthorizer, ListAuthorizers, PutAuthorizer};
 use serde_json::{Map, Value, json};
 
@@ -39,7 +38,9 @@ const LATER_RULES: [&str; 6] = [
 /// Refuses every member but these: a rule that is misspelt, or not supported yet, must not be left out in silence.
 fn only(members: &Members, known: &[&str], later: &[&str]) -> Option<()> {
     let mut all_known = Some(());
-    for name in members.names() {
+    let mut names = members.names();
+    names.sort();
+    for name in names {
         if later.contains(&name.as_str()) {
             members.wrong(&name, "is not supported yet");
             all_known = None;
@@ -67,6 +68,11 @@ fn some<T>(members: &Members, name: &str, parse: impl Fn(&str) -> Result<T, Stri
 fn scope(text: &str) -> Result<String, String> {
     let allowed = |c| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
     patterned(1, 255, allowed, "[\\x21\\x23-\\x5B\\x5D-\\x7E]+")(text)
+}
+
+/// The name of a claim: 1 to 255 characters, none of them invisible. Names with a namespace are URLs.
+fn claim_name(text: &str) -> Result<String, String> {
+    patterned(1, 255, |c| c.is_ascii_graphic(), "[\\x21-\\x7E]+")(text)
 }
 
 /// `authorizerConfiguration`.
@@ -108,8 +114,8 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
 
 /// `options`.
 fn options(body: &Members) -> Option<AuthorizerOptions> {
-    const KNOWN: [&str; 5] =
-        ["leewaySeconds", "requiredTyp", "azpAsClient", "algorithms", "maxTokenAgeSeconds"];
+    const KNOWN: [&str; 6] =
+        ["leewaySeconds", "requiredTyp", "azpAsClient", "algorithms", "maxTokenAgeSeconds", "subjectClaim"];
     let Some(members) = body.object("options")? else {
         return Some(AuthorizerOptions::default());
     };
@@ -120,6 +126,7 @@ fn options(body: &Members) -> Option<AuthorizerOptions> {
     let azp_as_client = members.boolean("azpAsClient");
     let algorithms = some(&members, "algorithms", one_of(ALGORITHMS));
     let max_age = members.integer("maxTokenAgeSeconds", 1, MAX_AGE);
+    let subject_claim = members.text("subjectClaim", claim_name);
     let seconds = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
     known?;
     Some(AuthorizerOptions {
@@ -128,6 +135,7 @@ fn options(body: &Members) -> Option<AuthorizerOptions> {
         azp_as_client: azp_as_client?,
         algorithms: algorithms?,
         max_token_age_seconds: seconds(max_age?),
+        subject_claim: subject_claim?,
     })
 }
 
@@ -139,12 +147,11 @@ fn name(body: &Members) -> Option<AuthorizerName> {
     body.required("name", AuthorizerName::parse)
 }
 
-fn summary(stored: &Stored<Authorizer>) -> Map<String, Value> {
-    let authorizer = &stored.value;
+fn summary(agent: &WorkloadName, authorizer: &Authorizer) -> Map<String, Value> {
     object([
-        ("agentId", json!(authorizer.agent)),
+        ("agentId", json!(agent)),
         ("name", json!(authorizer.name)),
-        ("version", json!(stored.version)),
+        ("version", json!(authorizer.version)),
         ("createdTime", json!(authorizer.created_at.as_seconds_f64())),
         ("lastUpdatedTime", json!(authorizer.updated_at.as_seconds_f64())),
     ])
@@ -164,13 +171,14 @@ pub(super) async fn get(api: &Api, principal: &Principal, body: Members) -> Resu
     let (agent, name) = (agent(&body), name(&body));
     let action = (|| Some(GetAuthorizer { agent: agent?, name: name? }))();
     let action = authorize(principal, body.finish(action)?)?;
-    let stored = api.services.get_authorizer(action).await?;
-    let mut answer = summary(&stored);
+    let agent = action.action().agent.clone();
+    let authorizer = api.services.get_authorizer(action).await?;
+    let mut answer = summary(&agent, &authorizer);
     answer.insert(
         "authorizerConfiguration".to_owned(),
-        json!({ "customJWTAuthorizer": stored.value.configuration }),
+        json!({ "customJWTAuthorizer": authorizer.configuration }),
     );
-    answer.insert("options".to_owned(), json!(stored.value.options));
+    answer.insert("options".to_owned(), json!(authorizer.options));
     Ok(Value::Object(answer))
 }
 
@@ -186,7 +194,8 @@ pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Res
     let (agent, page) = (agent(&body), page(&body, MAX_PAGE));
     let action = (|| Some(ListAuthorizers { agent: agent?, page: page? }))();
     let action = authorize(principal, body.finish(action)?)?;
+    let agent = action.action().agent.clone();
     let page = api.services.list_authorizers(action).await?;
-    let items = page.items.iter().map(|stored| Value::Object(summary(stored))).collect();
+    let items = page.items.iter().map(|authorizer| Value::Object(summary(&agent, authorizer))).collect();
     Ok(list_of("authorizers", items, page.next_token))
 }

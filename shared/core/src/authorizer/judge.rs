@@ -1,16 +1,16 @@
 //! All authorizers of an agent against one token: default deny, and one of them must pass.
 
-use super::{Authorizer, Denial, MAX_AUTHORIZERS};
-use crate::issuer::{
-    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, default_subject_claim,
-};
+use super::{AgentAuthorizers, Authorizer, Denial};
+use crate::issuer::{TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims};
 use crate::record;
-use crate::store::{Kind, Query, Store};
-use crate::{Result, Secret, WorkloadName};
+use crate::store::{Consistency, Key, Row, Store};
+use crate::workload::Workload;
+use crate::{Id, Result, Secret, WorkloadName};
 
 /// The authorizers of one agent, ready to judge.
 #[derive(Clone, Debug, Default)]
 pub struct AgentRules {
+    workload: Option<Id<Workload>>,
     authorizers: Vec<Authorizer>,
     /// At the same places.
     pub(super) profiles: Vec<TokenProfile>,
@@ -35,34 +35,52 @@ pub enum Refused {
 }
 
 impl AgentRules {
-    /// From the authorizers. Who a user is must not depend on which way their token came in (D10): an issuer's subject claim is
-    /// the one of its record among `issuers`, and `sub` where it has none.
-    pub fn new(authorizers: Vec<Authorizer>, issuers: &[TrustedIssuer]) -> Self {
+    /// From the authorizers. Who a user is must not depend on which way their token came in (D10): where the deployment has a
+    /// record of the issuer among `issuers` that names another claim than the authorizer, no token passes it.
+    pub fn new(authorizers: AgentAuthorizers, issuers: &[TrustedIssuer]) -> Self {
+        let AgentAuthorizers { workload, authorizers } = authorizers;
         let profile = |authorizer: &Authorizer| {
-            let names = authorizer.configuration.discovery_url.issuers();
-            let record = issuers.iter().find(|record| names.contains(&record.issuer));
-            let claim = record.map_or_else(default_subject_claim, |record| record.subject_claim.clone());
-            authorizer.profile(&claim)
+            let mut profile = authorizer.profile();
+            let differs = |record: &TrustedIssuer| {
+                profile.issuers.contains(&record.issuer) && record.subject_claim != profile.subject_claim
+            };
+            if issuers.iter().any(differs) {
+                profile.issuers.clear();
+            }
+            profile
         };
         let profiles = authorizers.iter().map(profile).collect();
-        Self { authorizers, profiles }
+        Self { workload: Some(workload), authorizers, profiles }
     }
 
-    /// Reads those of an agent, in one query that sees every write before it.
+    /// The row to read them from.
+    pub fn key(agent: &WorkloadName) -> Key {
+        AgentAuthorizers::key(agent)
+    }
+
+    /// From the row of [`AgentRules::key`]; without one the agent has none.
     ///
     /// # Errors
-    /// Those of the store; `Internal` for a record that this release does not understand.
+    /// `Internal` for a record that this release does not understand.
+    pub fn of_row(row: Option<&Row>, issuers: &[TrustedIssuer]) -> Result<Self> {
+        match row {
+            Some(row) => Ok(Self::new(record::parse(row)?.value, issuers)),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Reads those of an agent, in one get that sees every write before it.
+    ///
+    /// # Errors
+    /// Those of the store, and of [`AgentRules::of_row`].
     pub async fn read(store: &dyn Store, agent: &WorkloadName, issuers: &[TrustedIssuer]) -> Result<Self> {
-        let query = Query {
-            kind: Kind::Authorizer,
-            partition: agent.as_str().to_owned(),
-            after: None,
-            limit: MAX_AUTHORIZERS,
-        };
-        let rows = store.query(query).await?;
-        let authorizers =
-            rows.iter().map(|row| Ok(record::parse(row)?.value)).collect::<Result<Vec<Authorizer>>>()?;
-        Ok(Self::new(authorizers, issuers))
+        let row = store.get(&Self::key(agent), Consistency::Strong).await?;
+        Self::of_row(row.as_ref(), issuers)
+    }
+
+    /// The workload that they are for; `None` where there are none.
+    pub const fn workload(&self) -> Option<Id<Workload>> {
+        self.workload
     }
 
     /// Whether there are none.

@@ -2,15 +2,15 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::issuer::VerifiedToken;
+use crate::issuer::{TrustedIssuer, VerifiedToken};
 
 fn authorizer(configuration: serde_json::Value, options: serde_json::Value) -> Authorizer {
     let mut configuration = configuration;
     configuration["discoveryUrl"] = json!("https://idp.example/.well-known/openid-configuration");
     Authorizer {
-        workload: Id::from_bytes([1; 16]),
-        agent: WorkloadName::parse("agent").unwrap(),
         name: AuthorizerName::parse("people").unwrap(),
+        version: 1,
+        subject_claim: "sub".to_owned(),
         configuration: serde_json::from_value(configuration).unwrap(),
         options: serde_json::from_value(options).unwrap(),
         created_at: Timestamp::EPOCH,
@@ -146,35 +146,56 @@ fn the_issuer_is_what_stands_before_the_well_known_path() {
 #[test]
 fn the_profile_carries_the_options() {
     let options = json!({"leewaySeconds": 5, "requiredTyp": "at+jwt", "algorithms": ["ES256"], "maxTokenAgeSeconds": 60});
-    let profile = authorizer(json!({}), options).profile("oid");
+    let profile = Authorizer { subject_claim: "oid".to_owned(), ..authorizer(json!({}), options) }.profile();
     assert_eq!(profile.leeway, Duration::from_secs(5));
     assert_eq!((profile.typ.as_deref(), profile.subject_claim.as_str()), (Some("at+jwt"), "oid"));
     assert_eq!(
         (profile.algorithms, profile.max_age),
         (vec![Algorithm::ES256], Some(Duration::from_secs(60)))
     );
-    let plain = authorizer(json!({}), json!({})).profile("sub");
+    let plain = authorizer(json!({}), json!({})).profile();
     assert_eq!((plain.leeway, plain.max_age), (LEEWAY, None));
 }
 
+fn rules(authorizers: Vec<Authorizer>, issuers: &[TrustedIssuer]) -> AgentRules {
+    AgentRules::new(AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers }, issuers)
+}
+
 #[test]
-fn d10_the_subject_claim_is_that_of_the_issuers_record() {
-    use crate::issuer::TrustedIssuer;
-    let record = |issuer: &str| TrustedIssuer {
+fn d10_where_the_deployment_says_that_another_claim_names_the_users_no_token_passes() {
+    let record = |issuer: &str, claim: &str| TrustedIssuer {
         issuer: issuer.to_owned(),
         audiences: vec!["a".to_owned()],
         clients: Vec::new(),
         algorithms: Vec::new(),
         typ: None,
-        subject_claim: "oid".to_owned(),
+        subject_claim: claim.to_owned(),
     };
-    let claim = |issuers: &[TrustedIssuer]| {
-        let rules = AgentRules::new(vec![authorizer(json!({}), json!({}))], issuers);
-        rules.profiles[0].subject_claim.clone()
+    let issuers = |issuers: &[TrustedIssuer]| {
+        rules(vec![authorizer(json!({}), json!({}))], issuers).profiles[0].issuers.clone()
     };
-    assert_eq!(claim(&[record("https://idp.example")]), "oid");
-    assert_eq!(claim(&[record("https://idp.example/")]), "oid");
-    assert_eq!(claim(&[record("https://other.example")]), "sub");
+    let both = ["https://idp.example", "https://idp.example/"];
+    assert_eq!(issuers(&[]), both);
+    assert_eq!(issuers(&[record("https://idp.example", "sub")]), both);
+    assert_eq!(issuers(&[record("https://other.example", "oid")]), both);
+    assert!(issuers(&[record("https://idp.example", "oid")]).is_empty());
+    assert!(issuers(&[record("https://idp.example/", "oid")]).is_empty());
+}
+
+#[test]
+fn authorizers_stand_by_name_and_a_name_stands_once() {
+    let named = |name: &str, version| Authorizer {
+        name: AuthorizerName::parse(name).unwrap(),
+        version,
+        ..authorizer(json!({}), json!({}))
+    };
+    let mut all = AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers: Vec::new() };
+    for (name, version) in [("b", 1), ("a", 1), ("c", 1), ("b", 2)] {
+        all.put(named(name, version));
+    }
+    let stand: Vec<_> = all.authorizers.iter().map(|it| (it.name.as_str(), it.version)).collect();
+    assert_eq!(stand, [("a", 1), ("b", 2), ("c", 1)]);
+    assert_eq!(all.get(&AuthorizerName::parse("b").unwrap()).unwrap().version, 2);
 }
 
 proptest! {
