@@ -9,6 +9,8 @@ mod shapes;
 mod workload;
 mod workload_token;
 
+pub use authorizer::parse_authorizer;
+
 use agent_identity_core::grant::{Action, Principal};
 use axum::body::Body;
 use axum::extract::{Request, State};

@@ -118,6 +118,20 @@ const STORY: &[(&str, &str)] = &[
     ("GetAuthorizer", r#"{"agentId":"agent","name":"nobody"}"#),
     ("ListAuthorizers", r#"{"agentId":"agent"}"#),
     ("ListAuthorizers", r#"{"agentId":"nobody","maxResults":1}"#),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/.well-known/oauth-authorization-server/t","allowedScopes":["chat"],"customClaims":[{"inboundTokenClaimName":"roles","inboundTokenClaimValueType":"STRING_ARRAY","authorizingClaimMatchValue":{"claimMatchValue":{"matchValueStringList":["a","b"]},"claimMatchOperator":"CONTAINS_ANY"}}],"advertisedScopeMapping":{"chat":"api://x/chat"},"allowedWorkloadConfiguration":{"hostingEnvironments":[{"arn":"arn:aws:bedrock-agentcore:us-east-1:1:gateway/g"}],"workloadIdentities":["gateway"]}}},"options":{"subjectClaim":"oid"}}"#,
+    ),
+    ("GetAuthorizer", r#"{"agentId":"agent","name":"claims"}"#),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/t/.well-known/openid-configuration","allowedScopes":["chat"],"privateEndpoint":{},"customClaims":[{"inboundTokenClaimName":"a b","inboundTokenClaimValueType":"NUMBER","authorizingClaimMatchValue":{}},{"inboundTokenClaimName":"a","inboundTokenClaimValueType":"STRING","authorizingClaimMatchValue":{"claimMatchValue":{"matchValueStringList":["a"]},"claimMatchOperator":"CONTAINS_ANY"}},{"inboundTokenClaimName":"a","inboundTokenClaimValueType":"STRING_ARRAY","authorizingClaimMatchValue":{"claimMatchValue":{"matchValueString":"a"},"claimMatchOperator":"CONTAINS_ANY"}}],"advertisedScopeMapping":{"other":"x"},"allowedWorkloadConfiguration":{"workloadIdentities":["x"]}}},"options":{"subjectClaim":"a b"}}"#,
+    ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/t/.well-known/openid-configuration","allowedScopes":["chat"]}},"options":{"subjectClaim":"sub"}}"#,
+    ),
+    ("DeleteAuthorizer", r#"{"agentId":"agent","name":"claims"}"#),
     ("GetWorkloadAccessTokenForJWT", r#"{"workloadName":"agent","userToken":"a.b.c"}"#),
     ("DeleteAuthorizer", r#"{"agentId":"agent","name":"people"}"#),
     ("DeleteAuthorizer", r#"{"agentId":"agent","name":"people"}"#),

@@ -3,11 +3,14 @@
 //! The configuration is AWS's `customJWTAuthorizer`, held as it is. An agent may have several authorizers; a token must pass
 //! one of them. Within one, **everything that is configured must hold**.
 
+mod custom_claim;
 mod discovery_url;
 mod judge;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,9 @@ use crate::store::{Key, Kind};
 use crate::workload::Workload;
 use crate::{Id, Timestamp, WorkloadName};
 
+pub use custom_claim::{
+    AuthorizingClaimMatchValue, ClaimMatchOperator, ClaimMatchValue, ClaimValueType, CustomClaim,
+};
 pub use discovery_url::DiscoveryUrl;
 pub use judge::{AgentRules, Passed, Refused};
 
@@ -53,6 +59,9 @@ impl AgentAuthorizers {
         self.authorizers.insert(place, authorizer);
     }
 }
+
+/// The most that clocks may be said to differ: RFC 7519 §4.1.4 speaks of a few minutes.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 /// One authorizer of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,13 +100,53 @@ pub struct CustomJwtAuthorizer {
     /// Of which the token must have **all**. AWS does not say whether all or any; this is the one that fails closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_scopes: Vec<String>,
+    /// All of which must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom_claims: Vec<CustomClaim>,
+    /// By which names clients are told to ask for the scopes (RFC 9728 §2, RFC 6750 §3): from an allowed scope to what is
+    /// advertised in its place. No rule.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub advertised_scope_mapping: BTreeMap<String, String>,
+    /// Which workloads may call. No user's token proves that, so nothing passes it yet (ADR 0021).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_workload_configuration: Option<AllowedWorkloadConfiguration>,
+}
+
+impl CustomJwtAuthorizer {
+    /// Whether at least one of the rules is there of which AWS asks for one: an issuer alone is not enough (D4).
+    pub const fn has_rule(&self) -> bool {
+        !(self.allowed_audience.is_empty()
+            && self.allowed_clients.is_empty()
+            && self.allowed_scopes.is_empty()
+            && self.custom_claims.is_empty())
+    }
+}
+
+/// `allowedWorkloadConfiguration`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AllowedWorkloadConfiguration {
+    /// Where they run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosting_environments: Vec<HostingEnvironment>,
+    /// Their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workload_identities: Vec<String>,
+}
+
+/// An entry of `hostingEnvironments`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostingEnvironment {
+    /// Its ARN.
+    pub arn: String,
 }
 
 /// What AWS's shape has no member for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthorizerOptions {
-    /// In place of [`LEEWAY`].
+    /// In place of [`LEEWAY`]; [`MAX_LEEWAY`] at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leeway_seconds: Option<u32>,
     /// The `typ` header that a token must have.
@@ -131,6 +180,10 @@ pub enum Denial {
     Client,
     /// It lacks a scope.
     Scope,
+    /// It lacks a claim, or the claim is of another form or says something else.
+    Claim,
+    /// Only some workloads may call, and a user's token proves none.
+    Workload,
 }
 
 impl Denial {
@@ -142,6 +195,8 @@ impl Denial {
             Self::Audience => "audience",
             Self::Client => "client",
             Self::Scope => "scope",
+            Self::Claim => "claim",
+            Self::Workload => "workload",
         }
     }
 
@@ -149,10 +204,55 @@ impl Denial {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::NoAuthorizer => "the agent has no authorizer",
-            Self::NoRule => "the authorizer names neither an audience nor a client nor a scope",
+            Self::NoRule => "the authorizer names neither an audience nor a client nor a scope nor a claim",
             Self::Audience => "its `aud` is none that the authorizer allows",
             Self::Client => "its client is none that the authorizer allows",
             Self::Scope => "it lacks a scope that the authorizer asks for",
+            Self::Claim => {
+                "a claim that the authorizer asks for is missing, of another form, or says something else"
+            }
+            Self::Workload => "the authorizer lets only some workloads call, and a user's token proves none",
+        }
+    }
+}
+
+/// One of the rules of an authorizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule<'a> {
+    /// `allowedAudience`.
+    Audience,
+    /// `allowedClients`.
+    Client,
+    /// `allowedScopes`.
+    Scope,
+    /// An entry of `customClaims`.
+    Claim(&'a CustomClaim),
+    /// `allowedWorkloadConfiguration`.
+    Workload,
+}
+
+impl Rule<'_> {
+    /// What a token is refused with that breaks it.
+    pub const fn denial(self) -> Denial {
+        match self {
+            Self::Audience => Denial::Audience,
+            Self::Client => Denial::Client,
+            Self::Scope => Denial::Scope,
+            Self::Claim(_) => Denial::Claim,
+            Self::Workload => Denial::Workload,
+        }
+    }
+}
+
+/// The member of `customJWTAuthorizer` that it is.
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Audience => f.write_str("allowedAudience"),
+            Self::Client => f.write_str("allowedClients"),
+            Self::Scope => f.write_str("allowedScopes"),
+            Self::Claim(claim) => write!(f, "customClaims {}", claim.inbound_token_claim_name),
+            Self::Workload => f.write_str("allowedWorkloadConfiguration"),
         }
     }
 }
@@ -166,32 +266,56 @@ impl Authorizer {
             algorithms: self.options.algorithms.clone(),
             typ: self.options.required_typ.clone(),
             subject_claim: self.subject_claim.clone(),
-            leeway: self.options.leeway_seconds.map_or(LEEWAY, seconds),
+            leeway: self.options.leeway_seconds.map_or(LEEWAY, seconds).min(MAX_LEEWAY),
             max_age: self.options.max_token_age_seconds.map(seconds),
+            claims: self
+                .configuration
+                .custom_claims
+                .iter()
+                .map(|it| it.inbound_token_claim_name.clone())
+                .collect(),
         }
     }
 
-    /// The rules on verified claims, in their fixed order: audience, client, scope.
+    /// What is configured, in the fixed order in which it is looked at.
+    pub fn rules(&self) -> impl Iterator<Item = Rule<'_>> {
+        let rules = &self.configuration;
+        [
+            (!rules.allowed_audience.is_empty()).then_some(Rule::Audience),
+            (!rules.allowed_clients.is_empty()).then_some(Rule::Client),
+            (!rules.allowed_scopes.is_empty()).then_some(Rule::Scope),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(rules.custom_claims.iter().map(Rule::Claim))
+        .chain(rules.allowed_workload_configuration.as_ref().map(|_| Rule::Workload))
+    }
+
+    /// Whether verified claims keep one rule.
+    pub fn holds(&self, rule: Rule<'_>, claims: &VerifiedClaims) -> bool {
+        let rules = &self.configuration;
+        match rule {
+            Rule::Audience => claims.audiences.iter().any(|it| rules.allowed_audience.contains(it)),
+            Rule::Client => self.is_for_client(claims),
+            Rule::Scope => rules.allowed_scopes.iter().all(|scope| claims.scopes.contains(scope)),
+            Rule::Claim(claim) => claim.holds(claims),
+            // Which workloads an agent was called by, one after the other, no user's token says.
+            Rule::Workload => false,
+        }
+    }
+
+    /// The rules on verified claims, in their fixed order: audience, client, scope, claims, workload.
     ///
     /// # Errors
     /// The first that does not hold.
     pub fn check(&self, claims: &VerifiedClaims) -> Result<(), Denial> {
-        let CustomJwtAuthorizer { allowed_audience, allowed_clients, allowed_scopes, .. } =
-            &self.configuration;
-        if allowed_audience.is_empty() && allowed_clients.is_empty() && allowed_scopes.is_empty() {
+        if !self.configuration.has_rule() {
             return Err(Denial::NoRule);
         }
-        let has_audience = claims.audiences.iter().any(|audience| allowed_audience.contains(audience));
-        if !allowed_audience.is_empty() && !has_audience {
-            return Err(Denial::Audience);
+        match self.rules().find(|rule| !self.holds(*rule, claims)) {
+            Some(broken) => Err(broken.denial()),
+            None => Ok(()),
         }
-        if !allowed_clients.is_empty() && !self.is_for_client(claims) {
-            return Err(Denial::Client);
-        }
-        if !allowed_scopes.iter().all(|scope| claims.scopes.contains(scope)) {
-            return Err(Denial::Scope);
-        }
-        Ok(())
     }
 
     /// Whether every client that the token names is allowed: `client_id` and `azp` that differ are not ours to choose from.

@@ -9,7 +9,7 @@ use agent_identity_core::authorizer::{
 };
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
-use agent_identity_core::issuer::default_subject_claim;
+use agent_identity_core::issuer::{IssuerPolicy, IssuerRecord, TrustedIssuer, settle_subject_claim};
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::store::{Condition, Consistency, MAX_VALUE_BYTES, StoreError};
@@ -89,10 +89,11 @@ impl Services {
     /// everywhere within 30 seconds.
     ///
     /// # Errors
-    /// `NotFound` for an unknown workload; `Quota` beyond [`MAX_AUTHORIZERS`], or when all of them together are too large to be
-    /// kept; `Conflict` when others keep writing.
+    /// `NotFound` for an unknown workload; `Validation` when the issuer's users are known by another claim; `Quota` beyond
+    /// [`MAX_AUTHORIZERS`], or when all of them together are too large to be kept; `Conflict` when others keep writing.
     pub async fn put_authorizer(&self, authorized: Authorized<'_, PutAuthorizer>) -> Result<u64> {
         let PutAuthorizer { agent, name, configuration, options } = authorized.into_action();
+        let issuer = configuration.discovery_url.issuer();
         for _ in 0..ATTEMPTS {
             let workload = self.by_name::<Workload>(agent.as_str(), Consistency::Strong).await?;
             let stored = self.authorizers(&agent).await?;
@@ -107,12 +108,16 @@ impl Services {
                     format!("an agent has at most {MAX_AUTHORIZERS} authorizers; delete one first"),
                 ));
             }
+            let known = self.issuer_record(&issuer, Consistency::Strong).await?;
+            let asked = options.subject_claim.as_deref();
+            let subject_claim = settle_subject_claim(&issuer, known.as_ref(), self.trusted_issuers(), asked)
+                .map_err(|message| Error::field("options.subjectClaim", message))?;
             let now = self.now();
             let version = before.map_or(1, |before| before.version.saturating_add(1));
             let authorizer = Authorizer {
                 name: name.clone(),
                 version,
-                subject_claim: default_subject_claim(),
+                subject_claim: subject_claim.clone(),
                 configuration: configuration.clone(),
                 options: options.clone(),
                 created_at: before.map_or(now, |before| before.created_at),
@@ -121,15 +126,25 @@ impl Services {
             all.put(authorizer);
             let condition = stored.map_or(Condition::Absent, |stored| Condition::Version(stored.version));
             // The workload stays as it is; its row's version moves, and so a deletion that did not see this one begins again.
-            let writes = vec![
+            let mut writes = vec![
                 workload.replace(&workload.value, None, None)?,
                 record::put(AgentAuthorizers::key(&agent), condition, &all, None, None).map_err(too_large)?,
             ];
+            if known.is_none() {
+                let made = IssuerRecord {
+                    issuer: issuer.clone(),
+                    subject_claim,
+                    discovery_url: configuration.discovery_url.clone(),
+                    created_at: now,
+                };
+                writes.push(record::create(IssuerRecord::key(&issuer), &made, None)?);
+            }
             match self.ports.store.write(writes).await {
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
                 Ok(()) => {
                     self.caches.agent_rules.forget(&agent).await;
+                    self.caches.subject_claims.forget(issuer.as_str()).await;
                     return Ok(version);
                 }
             }
@@ -198,6 +213,24 @@ impl Services {
             _ => None,
         };
         Ok(Page { items, next_token })
+    }
+
+    /// The record of an issuer that some authorizer names.
+    pub(crate) async fn issuer_record(
+        &self,
+        issuer: &str,
+        consistency: Consistency,
+    ) -> Result<Option<IssuerRecord>> {
+        let stored = record::get(&*self.ports.store, &IssuerRecord::key(issuer), consistency).await?;
+        Ok(stored.map(|stored: Stored<IssuerRecord>| stored.value))
+    }
+
+    /// The issuers that the deployment names, if it names any.
+    pub(crate) fn trusted_issuers(&self) -> &[TrustedIssuer] {
+        match &self.config.issuers {
+            IssuerPolicy::Trusted(issuers) => issuers,
+            IssuerPolicy::AnyIssuer => &[],
+        }
     }
 
     async fn authorizers(&self, agent: &WorkloadName) -> Result<Option<Stored<AgentAuthorizers>>> {

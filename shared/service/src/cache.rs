@@ -107,6 +107,8 @@ pub(crate) struct Caches {
     pub(crate) api_key_providers: ReadThrough<str, Arc<ApiKeyProvider>>,
     pub(crate) access_keys: ReadThrough<str, Arc<LiveKey>>,
     pub(crate) agent_rules: ReadThrough<WorkloadName, Arc<AgentRules>>,
+    /// By issuer, the claim that its record names, if it has a record.
+    pub(crate) subject_claims: ReadThrough<str, Option<String>>,
     pub(crate) principals: ReadThrough<PrincipalArn, Arc<Principal>>,
     /// By what names the secret, its version included.
     pub(crate) secrets: ReadThrough<str, Secret>,
@@ -126,6 +128,7 @@ impl Caches {
             api_key_providers: ReadThrough::new(config.record_cache),
             access_keys: ReadThrough::new(config.record_cache),
             agent_rules: ReadThrough::new(config.record_cache),
+            subject_claims: ReadThrough::new(config.record_cache),
             principals: ReadThrough::new(config.record_cache),
             secrets: ReadThrough::new(config.secret_cache),
             external_secrets: ReadThrough::new(config.record_cache),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_identity_core::authorizer::AgentRules;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
-use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_core::issuer::{TokenRefused, VerifiedToken, without_slash};
 use agent_identity_core::name::UserId;
 use agent_identity_core::seal::{Context, Purpose, SealError};
 use agent_identity_core::store::Consistency;
@@ -197,7 +197,9 @@ impl Services {
     async fn prove(&self, workload: &WorkloadName, user_token: &Secret) -> Result<ProvenUser> {
         let rules = self.agent_rules(workload).await?;
         let token = if rules.is_empty() {
-            self.ports.verifier.verify(user_token, &self.config.issuers).await?
+            let token = self.ports.verifier.verify(user_token, &self.config.issuers).await?;
+            self.known_by(&token).await?;
+            token
         } else {
             rules.judge(&*self.ports.verifier, user_token).await?.claims.token
         };
@@ -213,12 +215,30 @@ impl Services {
         })
     }
 
+    /// D10: a user has one name, whichever way their token came in. An issuer whose users are known by another claim than the
+    /// deployment's rules say lets nobody in by these.
+    async fn known_by(&self, token: &VerifiedToken) -> Result<()> {
+        let issuer = without_slash(&token.issuer);
+        let read = async {
+            let record = self.issuer_record(issuer, Consistency::Eventual).await?;
+            Ok(record.map(|record| record.subject_claim))
+        };
+        match self.caches.subject_claims.get(issuer, read).await? {
+            Some(claim) if claim != token.subject_claim => Err(TokenRefused::Invalid {
+                code: "subject_claim",
+                reason: format!(
+                    "users of its issuer are known by `{claim}`, which an authorizer says, and the deployment's rules say `{}`",
+                    token.subject_claim
+                ),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The authorizers of a workload, as they were at most one cache life ago.
     async fn agent_rules(&self, workload: &WorkloadName) -> Result<Arc<AgentRules>> {
-        let issuers = match &self.config.issuers {
-            IssuerPolicy::Trusted(issuers) => issuers.as_slice(),
-            IssuerPolicy::AnyIssuer => &[],
-        };
+        let issuers = self.trusted_issuers();
         let read = async { Ok(Arc::new(AgentRules::read(&*self.ports.store, workload, issuers).await?)) };
         self.caches.agent_rules.get(workload, read).await
     }

@@ -1,7 +1,9 @@
 //! All authorizers of an agent against one token: default deny, and one of them must pass.
 
 use super::{AgentAuthorizers, Authorizer, Denial};
-use crate::issuer::{TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims};
+use crate::issuer::{
+    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, without_slash,
+};
 use crate::record;
 use crate::store::{Consistency, Key, Row, Store};
 use crate::workload::Workload;
@@ -42,7 +44,8 @@ impl AgentRules {
         let profile = |authorizer: &Authorizer| {
             let mut profile = authorizer.profile();
             let differs = |record: &TrustedIssuer| {
-                profile.issuers.contains(&record.issuer) && record.subject_claim != profile.subject_claim
+                without_slash(&record.issuer) == authorizer.configuration.discovery_url.issuer()
+                    && record.subject_claim != profile.subject_claim
             };
             if issuers.iter().any(differs) {
                 profile.issuers.clear();

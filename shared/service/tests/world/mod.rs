@@ -142,6 +142,7 @@ impl PlainVerifier {
             subject,
             expires_at: Timestamp::from_seconds(expiry.parse().unwrap()),
             issued_at: None,
+            auth_time: None,
         };
         Ok(VerifiedClaims {
             token,
@@ -149,6 +150,7 @@ impl PlainVerifier {
             client_id: None,
             authorized_party: None,
             scopes: Vec::new(),
+            custom: Vec::new(),
             met: Vec::new(),
         })
     }
