@@ -22,6 +22,7 @@ use moka::future::Cache;
 
 use crate::Config;
 use crate::access_key::LiveKey;
+use crate::denial::Denials;
 
 /// Entries of each cache, at most.
 const CAPACITY: u64 = 10_000;
@@ -117,6 +118,7 @@ pub(crate) struct Caches {
     pub(crate) servers: ReadThrough<str, Arc<Server>>,
     pub(crate) user_keys: ReadThrough<UserKey, Key32>,
     pub(crate) led_to: LedTo,
+    pub(crate) denials: Denials,
 }
 
 impl Caches {
@@ -135,6 +137,7 @@ impl Caches {
             servers: ReadThrough::new(SERVER_LIFE),
             user_keys: ReadThrough::new(USER_KEY_LIFE),
             led_to: LedTo(Cache::new(CAPACITY)),
+            denials: Denials::new(config),
         }
     }
 }
