@@ -6,6 +6,7 @@ mod credential;
 mod network;
 mod oauth2_provider;
 mod shapes;
+mod user;
 mod workload;
 mod workload_token;
 
@@ -102,6 +103,9 @@ operations! {
     GetAuthorizer Control "/identities/GetAuthorizer" OK => authorizer::get,
     DeleteAuthorizer Control "/identities/DeleteAuthorizer" NO_CONTENT => authorizer::delete,
     ListAuthorizers Control "/identities/ListAuthorizers" OK => authorizer::list,
+    BlockUser Control "/identities/BlockUser" OK => user::block,
+    UnblockUser Control "/identities/UnblockUser" OK => user::unblock,
+    SignOutUser Control "/identities/SignOutUser" OK => user::sign_out,
     GetWorkloadAccessToken Data "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
     GetWorkloadAccessTokenForJWT Data "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
     GetWorkloadAccessTokenForUserId Data "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
@@ -298,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 25);
+        assert_eq!(Operation::ALL.len(), 28);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
             assert_eq!(Operation::of(&Method::GET, operation.path()), None);
