@@ -6,6 +6,7 @@
 mod custom_claim;
 mod discovery_url;
 mod judge;
+pub mod preset;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ pub use custom_claim::{
     AuthorizingClaimMatchValue, ClaimMatchOperator, ClaimMatchValue, ClaimValueType, CustomClaim,
 };
 pub use discovery_url::DiscoveryUrl;
-pub use judge::{AgentRules, Passed, Refused};
+pub use judge::{AgentRules, Explained, Passed, Refused};
 
 /// Most authorizers of one agent: they are read, and judged, together.
 pub const MAX_AUTHORIZERS: usize = 10;

@@ -1,8 +1,8 @@
 //! All authorizers of an agent against one token: default deny, and one of them must pass.
 
-use super::{AgentAuthorizers, Authorizer, Denial};
+use super::{AgentAuthorizers, Authorizer, Denial, Rule};
 use crate::issuer::{
-    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, without_slash,
+    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken, without_slash,
 };
 use crate::record;
 use crate::store::{Consistency, Key, Row, Store};
@@ -34,6 +34,26 @@ pub enum Refused {
     Token(TokenRefused),
     /// The token is genuine, and not for this agent. Of several authorizers, the first one's reason.
     Denied(Denial),
+}
+
+/// What one authorizer says of a token, rule by rule.
+#[derive(Clone, Debug)]
+pub struct Explained<'a> {
+    /// Which of them.
+    pub authorizer: &'a Authorizer,
+    /// Whether the token is genuine, of its issuer and valid now: only then do rules count.
+    pub token: Result<VerifiedToken, TokenRefused>,
+    /// Its rules in their order, and whether each holds.
+    pub rules: Vec<(Rule<'a>, bool)>,
+}
+
+impl Explained<'_> {
+    /// Whether it lets the token pass.
+    pub fn passes(&self) -> bool {
+        self.token.is_ok()
+            && self.authorizer.configuration.has_rule()
+            && self.rules.iter().all(|(_, holds)| *holds)
+    }
 }
 
 impl AgentRules {
@@ -110,5 +130,31 @@ impl AgentRules {
             }
         }
         Err(Refused::Denied(denial.unwrap_or(Denial::NoAuthorizer)))
+    }
+
+    /// What each of them says of a token, for who looks for the cause.
+    pub async fn explain(&self, verifier: &dyn TokenVerifier, token: &Secret) -> Vec<Explained<'_>> {
+        let mut all = Vec::new();
+        for (authorizer, profile) in self.authorizers.iter().zip(&self.profiles) {
+            let verified = if profile.issuers.is_empty() {
+                Err(TokenRefused::Invalid {
+                    code: "subject_claim",
+                    reason: "the deployment's trusted issuers name another claim for the users of its issuer"
+                        .to_owned(),
+                })
+            } else {
+                verifier.verify_claims(token, std::slice::from_ref(profile)).await
+            };
+            let (token, rules) = match verified {
+                Ok(claims) => {
+                    let rules =
+                        authorizer.rules().map(|rule| (rule, authorizer.holds(rule, &claims))).collect();
+                    (Ok(claims.token), rules)
+                }
+                Err(refused) => (Err(refused), Vec::new()),
+            };
+            all.push(Explained { authorizer, token, rules });
+        }
+        all
     }
 }
