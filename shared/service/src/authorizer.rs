@@ -5,16 +5,19 @@
 //! them, each in one transaction, so that whichever of the two comes second sees the other.
 
 use agent_identity_core::authorizer::{
-    AgentAuthorizers, Authorizer, AuthorizerOptions, CustomJwtAuthorizer, MAX_AUTHORIZERS,
+    AgentAuthorizers, AgentRules, Authorizer, AuthorizerOptions, CustomJwtAuthorizer, Denial, Explained,
+    MAX_AUTHORIZERS, Rule,
 };
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
-use agent_identity_core::issuer::{IssuerPolicy, IssuerRecord, TrustedIssuer, settle_subject_claim};
+use agent_identity_core::issuer::{
+    IssuerPolicy, IssuerRecord, TokenRefused, TrustedIssuer, VerifiedToken, settle_subject_claim,
+};
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::store::{Condition, Consistency, MAX_VALUE_BYTES, StoreError};
 use agent_identity_core::workload::Workload;
-use agent_identity_core::{Error, Result, WorkloadName};
+use agent_identity_core::{Error, Result, Secret, WorkloadName};
 
 use crate::Services;
 use crate::directory::ATTEMPTS;
@@ -79,6 +82,40 @@ pub struct ListAuthorizers {
     pub page: PageRequest,
 }
 on_agent!(ListAuthorizers, "ListAuthorizers");
+
+/// Asks what the authorizers of an agent say of a token.
+#[derive(Clone, Debug)]
+pub struct ExplainToken {
+    /// Whose.
+    pub agent: WorkloadName,
+    /// The user's token.
+    pub token: Secret,
+}
+on_agent!(ExplainToken, "ExplainToken");
+
+/// What one authorizer says of a token.
+#[derive(Clone, Debug)]
+pub struct TokenExplained {
+    /// The authorizer's name.
+    pub authorizer: AuthorizerName,
+    /// Whether it lets the token pass.
+    pub passes: bool,
+    /// What the token says, or the code and the reason of its refusal before any rule.
+    pub token: Result<VerifiedToken, (&'static str, String)>,
+    /// Its rules, in the order in which they are looked at.
+    pub rules: Vec<RuleExplained>,
+}
+
+/// Whether a token keeps a rule.
+#[derive(Clone, Debug)]
+pub struct RuleExplained {
+    /// The member of the configuration.
+    pub rule: String,
+    /// Whether it does.
+    pub holds: bool,
+    /// With what it is refused otherwise.
+    pub denial: Denial,
+}
 
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
     Error::new(ErrorKind::NotFound, format!("the agent `{agent}` has no authorizer named `{name}`"))
@@ -215,6 +252,21 @@ impl Services {
         Ok(Page { items, next_token })
     }
 
+    /// What each authorizer of an agent says of a token, for who looks for the cause. Nothing is issued, and nobody is let in.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown workload.
+    pub async fn explain_token(
+        &self,
+        authorized: Authorized<'_, ExplainToken>,
+    ) -> Result<Vec<TokenExplained>> {
+        let ExplainToken { agent, token } = authorized.action();
+        self.id_of::<Workload>(agent.as_str(), Consistency::Strong).await?;
+        let rules = AgentRules::read(&*self.ports.store, agent, self.trusted_issuers()).await?;
+        let explained = rules.explain(&*self.ports.verifier, token).await;
+        Ok(explained.into_iter().map(TokenExplained::from).collect())
+    }
+
     /// The record of an issuer that some authorizer names.
     pub(crate) async fn issuer_record(
         &self,
@@ -235,6 +287,28 @@ impl Services {
 
     async fn authorizers(&self, agent: &WorkloadName) -> Result<Option<Stored<AgentAuthorizers>>> {
         record::get(&*self.ports.store, &AgentAuthorizers::key(agent), Consistency::Strong).await
+    }
+}
+
+impl From<Explained<'_>> for TokenExplained {
+    fn from(explained: Explained<'_>) -> Self {
+        let passes = explained.passes();
+        let rule = |(rule, holds): (Rule<'_>, bool)| RuleExplained {
+            rule: rule.to_string(),
+            holds,
+            denial: rule.denial(),
+        };
+        Self {
+            authorizer: explained.authorizer.name.clone(),
+            passes,
+            rules: explained.rules.into_iter().map(rule).collect(),
+            token: explained.token.map_err(|refused| match refused {
+                TokenRefused::Invalid { code, reason } => (code, reason),
+                unavailable @ TokenRefused::KeysUnavailable(_) => {
+                    ("keys_unavailable", unavailable.to_string())
+                }
+            }),
+        }
     }
 }
 
