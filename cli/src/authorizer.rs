@@ -42,14 +42,15 @@ enum AuthorizerCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "preset", required_unless_present = "preset")]
         config: Option<String>,
         #[command(flatten)]
-        preset: Box<PresetArgs>,
-        #[command(flatten)]
         reach: Box<ReachArgs>,
         #[command(flatten)]
         store: StoreArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
+        // Last, since its heading stands for all that follows.
+        #[command(flatten)]
+        preset: Box<PresetArgs>,
     },
     /// Print an authorizer
     Get {
