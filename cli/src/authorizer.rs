@@ -42,14 +42,15 @@ enum AuthorizerCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "preset", required_unless_present = "preset")]
         config: Option<String>,
         #[command(flatten)]
-        preset: Box<PresetArgs>,
-        #[command(flatten)]
         reach: Box<ReachArgs>,
         #[command(flatten)]
         store: StoreArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
+        // Last, since its heading stands for all that follows.
+        #[command(flatten)]
+        preset: Box<PresetArgs>,
     },
     /// Print an authorizer
     Get {
@@ -219,11 +220,12 @@ fn checked(body: Value) -> CommandResult<(CustomJwtAuthorizer, AuthorizerOptions
     Ok(parse_authorizer(members)?)
 }
 
-/// A file, or stdin.
+/// A file, or stdin. Its name is not repeated: somebody may have written a token, or a secret, where it stands.
 fn read(path: &Path, flag: &str) -> CommandResult<String> {
     use std::io::Read as _;
     const MAX_BYTES: u64 = 1024 * 1024;
-    let wrong = |error: std::io::Error| CommandError(format!("{flag} {}: {error}", path.display()));
+    let wrong =
+        |error: std::io::Error| CommandError(format!("{flag} must name a file, or be - for stdin: {error}"));
     let mut text = String::new();
     if path == Path::new("-") {
         std::io::stdin().take(MAX_BYTES).read_to_string(&mut text).map_err(wrong)?;

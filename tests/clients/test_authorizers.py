@@ -17,16 +17,22 @@ CASES = [
     for violation in violations(operation, request)
 ]
 RULES = {"discoveryUrl": DISCOVERY_URL, "allowedAudience": ["agents"]}
-# Members of AWS's shape that later work brings, each with a value that AWS would take.
-NOT_YET = {
-    "customClaims": [{
-        "inboundTokenClaimName": "group", "inboundTokenClaimValueType": "STRING",
-        "authorizingClaimMatchValue": {
-            "claimMatchValue": {"matchValueString": "staff"}, "claimMatchOperator": "EQUALS"}}],
-    "advertisedScopeMapping": {"chat.write": "chat"},
-    "privateEndpoint": {"selfManagedLatticeResource": {"resourceConfigurationIdentifier": "rcfg-0123456789abcdefg"}},
-    "allowedWorkloadConfiguration": {"workloadIdentities": ["other"]},
-}  # fmt: skip
+# Members of AWS's shape that are not supported, each with a value that AWS would take.
+PRIVATE = {"selfManagedLatticeResource": {"resourceConfigurationIdentifier": "rcfg-0123456789abcdefg"}}
+UNSUPPORTED = {
+    "privateEndpoint": PRIVATE,
+    "privateEndpointOverrides": [{"domain": "login.example.com", "privateEndpoint": PRIVATE}],
+    "certificateConfigurations": [{"s3": {"uri": "s3://bucket/ca.pem"}}],
+}
+
+
+def claim(name, kind, operator, value):
+    member = "matchValueStringList" if isinstance(value, list) else "matchValueString"
+    return {
+        "inboundTokenClaimName": name,
+        "inboundTokenClaimValueType": kind,
+        "authorizingClaimMatchValue": {"claimMatchValue": {member: value}, "claimMatchOperator": operator},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,61 @@ def test_an_agent_has_ten_authorizers_at_most(caller, agent):
     assert put(caller, agent, "rule-3").json == {"version": 2}, "replacing needs no place"
 
 
+@pytest.mark.parametrize(
+    ("rule", "passes", "refused"),
+    [
+        (claim("group", "STRING", "EQUALS", "staff"), ["staff"], ["staff guest", "staf", ["staff"], 7, None, {"staff": 1}]),
+        (claim("group", "STRING", "CONTAINS", "staff"), ["staff", "guest staff"], ["nonstaff", "staffs", ["staff"], None]),
+        (claim("group", "STRING_ARRAY", "CONTAINS", "b"), [["a", "b"]], [["a"], [], "b", ["b", 1], None]),
+        (claim("group", "STRING_ARRAY", "CONTAINS_ANY", ["b", "c"]), [["c"], ["a", "b"]], [["a"], ["b c"], "b", None]),
+    ],
+    ids=["equals", "a word", "a member", "one of several"],
+)  # fmt: skip
+def test_a_claim_must_say_what_the_rule_says_and_in_its_form(caller, vendor, agent, rule, passes, refused):
+    assert put(caller, agent, rules={"discoveryUrl": vendor.discovery_url, "customClaims": [rule]}).status == 200
+    for value, status in [(it, 200) for it in passes] + [(it, 401) for it in refused]:
+        assert token_for(caller, agent, vendor.make_jwt("ada", group=value)).status == status, value
+
+
+def test_all_claims_must_hold_and_those_that_decide_anyway_can_be_compared_too(caller, vendor, agent):
+    claims = [claim("client_id", "STRING", "EQUALS", "agent-front-end"), claim("tid", "STRING", "EQUALS", "tenant-1")]
+    assert put(caller, agent, rules={"discoveryUrl": vendor.discovery_url, "customClaims": claims}).status == 200
+    assert token_for(caller, agent, vendor.make_jwt("ada", tid="tenant-1")).status == 200
+    assert token_for(caller, agent, vendor.make_jwt("ada", tid="tenant-2")).status == 401
+    assert token_for(caller, agent, vendor.make_jwt("ada", tid="tenant-1", client_id="other")).status == 401
+
+
+def test_what_awss_shape_has_besides_is_kept_and_never_opens_anything(caller, vendor, agent):
+    rules = {
+        "discoveryUrl": vendor.issuer + "/.well-known/oauth-authorization-server",
+        "allowedScopes": ["chat.write"],
+        "advertisedScopeMapping": {"chat.write": "api://agents/chat.write"},
+    }
+    assert put(caller, agent, rules=rules).status == 200
+    assert caller.ok("GetAuthorizer", agentId=agent, name="people")["authorizerConfiguration"]["customJWTAuthorizer"] == rules
+    jwt = vendor.make_jwt("ada", scope="chat.write")
+    assert token_for(caller, agent, jwt).status == 200, "an issuer by its RFC 8414 metadata"
+    assert token_for(caller, agent, vendor.make_jwt("ada", scope="api://agents/chat.write")).status == 401
+    rules |= {"allowedWorkloadConfiguration": {"workloadIdentities": [agent]}}
+    assert put(caller, agent, rules=rules).status == 200
+    assert caller.ok("GetAuthorizer", agentId=agent, name="people")["authorizerConfiguration"]["customJWTAuthorizer"] == rules
+    assert token_for(caller, agent, jwt).status == 401, "no user's token proves a workload"
+
+
+def test_d10_users_of_an_issuer_are_known_by_one_claim_for_ever(caller, vendor, agent, fresh):
+    url = f"https://{fresh('issuer')}.example/.well-known/openid-configuration"
+    rules = {"discoveryUrl": url, "allowedAudience": ["agents"]}
+    assert put(caller, agent, rules=rules, options={"subjectClaim": "oid"}).status == 200
+    assert caller.ok("GetAuthorizer", agentId=agent, name="people")["subjectClaim"] == "oid"
+    caller.ok("DeleteAuthorizer", agentId=agent, name="people")
+    other = make_workload(caller, fresh("other-agent"))
+    answer = put(caller, other, rules=rules, options={"subjectClaim": "sub"})
+    assert (answer.status, answer.wrong_fields) == (400, ["options.subjectClaim"])
+    assert "known by" in answer.message and "`oid`" in answer.message
+    assert put(caller, other, rules=rules).status == 200
+    assert caller.ok("GetAuthorizer", agentId=other, name="people")["subjectClaim"] == "oid"
+
+
 @pytest.fixture(scope="module")
 def things(caller):
     workload = make_workload(caller, "agent-of-the-requests")
@@ -149,12 +210,12 @@ def test_a_broken_request_is_refused_and_the_field_is_named(caller, things, oper
     assert violation.member in named, f"{violation.what}: names {answer.wrong_fields}"
 
 
-@pytest.mark.parametrize("member", NOT_YET)
-def test_a_rule_that_is_not_supported_yet_is_refused_and_not_left_out(caller, agent, member):
-    answer = put(caller, agent, rules=RULES | {member: NOT_YET[member]})
+@pytest.mark.parametrize("member", UNSUPPORTED)
+def test_a_member_that_is_not_supported_is_refused_and_not_left_out(caller, agent, member):
+    answer = put(caller, agent, rules=RULES | {member: UNSUPPORTED[member]})
     assert (answer.status, answer.error) == (400, "ValidationException")
     assert answer.wrong_fields == [f"authorizerConfiguration.customJWTAuthorizer.{member}"]
-    assert "not supported yet" in answer.message
+    assert "not supported" in answer.message
 
 
 @pytest.mark.parametrize(
@@ -166,7 +227,15 @@ def test_a_rule_that_is_not_supported_yet_is_refused_and_not_left_out(caller, ag
         ({}, {"algorithms": ["HS256"]}, "options.algorithms[0]"),
         ({}, {"algorithms": ["none"]}, "options.algorithms[0]"),
         ({}, {"maxTokenAgeSeconds": 0}, "options.maxTokenAgeSeconds"),
-        ({"discoveryUrl": "https://login.example.com/.well-known/oauth-authorization-server"}, {}, "discoveryUrl"),
+        ({}, {"leewaySeconds": 301}, "options.leewaySeconds"),
+        ({}, {"subjectClaim": "two words"}, "options.subjectClaim"),
+        ({"advertisedScopeMapping": {"chat.write": "chat"}}, {}, "advertisedScopeMapping"),
+        ({"customClaims": [claim("a", "STRING", "CONTAINS_ANY", ["x"])]}, {}, "claimMatchOperator"),
+        ({"customClaims": [claim("a", "STRING_ARRAY", "EQUALS", "x")]}, {}, "claimMatchOperator"),
+        ({"customClaims": [claim("a", "STRING", "EQUALS", ["x"])]}, {}, "claimMatchValue"),
+        ({"customClaims": [claim("a", "STRING_ARRAY", "CONTAINS_ANY", "x")]}, {}, "claimMatchValue"),
+        ({"customClaims": [claim("a", "STRING", "EQUALS", "two words")]}, {}, "matchValueString"),
+        ({"discoveryUrl": "https://login.example.com/a/.well-known/openid-configuration/b"}, {}, "discoveryUrl"),
         ({"discoveryUrl": "https://u@login.example.com/.well-known/openid-configuration"}, {}, "discoveryUrl"),
         ({"discoveryUrl": "ftp://login.example.com/.well-known/openid-configuration"}, {}, "discoveryUrl"),
         ({"discoveryUrl": "/.well-known/openid-configuration"}, {}, "discoveryUrl"),
@@ -184,9 +253,15 @@ def test_d4_an_issuer_alone_is_not_enough(caller, agent):
     assert answer.wrong_fields == ["authorizerConfiguration.customJWTAuthorizer"]
     for rule in ("allowedAudience", "allowedClients", "allowedScopes"):
         assert put(caller, agent, rules={"discoveryUrl": DISCOVERY_URL, rule: ["x"]}).status == 200
+    claims = [claim("group", "STRING", "EQUALS", "staff")]
+    assert put(caller, agent, rules={"discoveryUrl": DISCOVERY_URL, "customClaims": claims}).status == 200
+    workloads = {"allowedWorkloadConfiguration": {"workloadIdentities": ["caller"]}}
+    assert put(caller, agent, rules={"discoveryUrl": DISCOVERY_URL} | workloads).status == 400, "no rule on the token"
 
 
 def members_of(operation, agent):
+    if operation in model.BAN_OPERATIONS:
+        return {"agentId": agent, "userId": "nobody"}
     members = {"agentId": agent} | ({} if operation == "ListAuthorizers" else {"name": "people"})
     if operation == "PutAuthorizer":
         members["authorizerConfiguration"] = {"customJWTAuthorizer": RULES}

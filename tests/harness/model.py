@@ -14,7 +14,9 @@ DATA = "bedrock-agentcore"
 
 # Operations of ours, in the form in which boto3 and the AWS CLI load them too: a directory for AWS_DATA_PATH.
 OWN_MODELS = REPOSITORY / "shared" / "api" / "models"
-OWN_OPERATIONS = ("PutAuthorizer", "GetAuthorizer", "DeleteAuthorizer", "ListAuthorizers")
+AUTHORIZER_OPERATIONS = ("PutAuthorizer", "GetAuthorizer", "DeleteAuthorizer", "ListAuthorizers")
+BAN_OPERATIONS = ("BlockUser", "UnblockUser", "SignOutUser")
+OWN_OPERATIONS = AUTHORIZER_OPERATIONS + BAN_OPERATIONS
 
 # What issue 2 delivers; later work appends.
 OPERATIONS = (

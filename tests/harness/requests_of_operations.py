@@ -117,16 +117,36 @@ OWN_REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
     ("PutAuthorizer", "all members"): {
         "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
             "discoveryUrl": DISCOVERY_URL, "allowedAudience": ["agents"], "allowedClients": ["front-end"],
-            "allowedScopes": ["chat.write"]}},
+            "allowedScopes": ["chat.write"], "customClaims": [{
+                "inboundTokenClaimName": "groups", "inboundTokenClaimValueType": "STRING_ARRAY",
+                "authorizingClaimMatchValue": {
+                    "claimMatchValue": {"matchValueStringList": ["staff"]}, "claimMatchOperator": "CONTAINS_ANY"}}],
+            "advertisedScopeMapping": {"chat.write": "api://agents/chat.write"},
+            "allowedWorkloadConfiguration": {
+                "hostingEnvironments": [{"arn": "arn:aws:bedrock-agentcore:us-east-1:000000000000:gateway/g"}],
+                "workloadIdentities": ["caller"]}}},
         "options": {
             "leewaySeconds": 30, "requiredTyp": "at+jwt", "azpAsClient": True, "algorithms": ["ES256"],
-            "maxTokenAgeSeconds": 600}},
+            "maxTokenAgeSeconds": 600, "subjectClaim": "sub"}},
+    ("PutAuthorizer", "a claim"): {
+        "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
+            "discoveryUrl": DISCOVERY_URL, "customClaims": [{
+                "inboundTokenClaimName": "group", "inboundTokenClaimValueType": "STRING",
+                "authorizingClaimMatchValue": {
+                    "claimMatchValue": {"matchValueString": "staff"}, "claimMatchOperator": "EQUALS"}}]}}},
     ("PutAuthorizer", "one rule"): {
         "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
             "discoveryUrl": DISCOVERY_URL, "allowedScopes": ["chat.write"]}}},
     ("GetAuthorizer", ""): {"agentId": "@workload@", "name": "@authorizer@"},
     ("ListAuthorizers", ""): {"agentId": "@workload@", "maxResults": 5},
     ("DeleteAuthorizer", ""): {"agentId": "@workload@", "name": "@authorizer@"},
+} | {
+    (operation, label): request
+    for operation in ("BlockUser", "UnblockUser", "SignOutUser")
+    for label, request in (
+        ("by subject", {"agentId": "@workload@", "issuer": "https://login.example.com/tenant", "subject": "nobody"}),
+        ("by id, for all", {"userId": "nobody"}),
+    )
 }  # fmt: skip
 
 
