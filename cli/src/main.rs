@@ -1,6 +1,7 @@
 //! `agent-identity`: one process on a laptop (`serve`), and the administrator's commands.
 
 mod access_keys;
+mod authorizer;
 mod aws_models;
 mod compose;
 mod data_dir;
@@ -13,6 +14,7 @@ mod quickstart;
 mod secrets;
 mod serve;
 mod store;
+mod user;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,10 @@ enum Command {
     Env(env::EnvArgs),
     /// Manage who may call: access keys, each with its grants
     AccessKeys(access_keys::AccessKeysArgs),
+    /// Manage whose tokens may speak to an agent, and say why one may not
+    Authorizer(authorizer::AuthorizerArgs),
+    /// Ban users now: block, unblock, sign out
+    User(user::UserArgs),
     /// Keep secrets that providers refer to (EXTERNAL)
     Secrets(secrets::SecretsArgs),
     /// Keep signing keys for PRIVATE_KEY_JWT
@@ -97,6 +103,8 @@ fn main() -> ExitCode {
             Command::Serve(args) => return serve::run(args).await,
             Command::Env(args) => env::run(args).await,
             Command::AccessKeys(args) => access_keys::run(args).await,
+            Command::Authorizer(args) => return authorizer::run(args).await,
+            Command::User(args) => user::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::AwsModels(args) => aws_models::run(args),

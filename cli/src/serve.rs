@@ -6,7 +6,7 @@ mod default_key;
 mod signals;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +36,10 @@ const REAP_AT_ONCE: usize = 1000;
 /// How long requests that are under way have to end after a signal: longer than a call to a provider may take.
 const GRACE: Duration = Duration::from_secs(15);
 
-const EGRESS_HELP: &str =
+pub const EGRESS_HELP: &str =
     "Let requests go to HOST:PORT or CIDR[:PORT] although it is not on the public internet (repeatable)";
 
-const ISSUER_HELP: &str = "Accept users' tokens of this issuer: \
+pub const ISSUER_HELP: &str = "Accept users' tokens of this issuer: \
     issuer=URL,audience=A[,client=C][,alg=ALG][,typ=T][,subject-claim=N], or JSON (repeatable)";
 
 /// Options of `serve`.
@@ -71,9 +71,13 @@ pub struct ServeArgs {
 
 /// The issuers in one value of `--trusted-issuer`.
 #[derive(Clone, Debug)]
-struct Issuers(Vec<TrustedIssuer>);
+pub struct Issuers(pub Vec<TrustedIssuer>);
 
-fn trusted_issuers(text: &str) -> Result<Issuers, String> {
+/// A value of `--trusted-issuer`.
+///
+/// # Errors
+/// The text says what is wrong.
+pub fn trusted_issuers(text: &str) -> Result<Issuers, String> {
     parse_trusted_issuers(text).map(Issuers)
 }
 
@@ -106,6 +110,24 @@ pub struct Plan {
     pub extra_roots: Vec<u8>,
 }
 
+/// Contents of `--extra-ca-file`.
+///
+/// # Errors
+/// When there is no certificate in it.
+pub fn extra_roots(file: Option<&Path>) -> CommandResult<Vec<u8>> {
+    let Some(path) = file else {
+        return Ok(Vec::new());
+    };
+    let wrong =
+        |error: &dyn std::fmt::Display| CommandError(format!("--extra-ca-file {}: {error}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let roots = agent_identity_egress::check_extra_roots(&pem).map_err(|error| wrong(&error))?;
+    if roots == 0 {
+        return Err(wrong(&"holds no certificate; it wants PEM"));
+    }
+    Ok(pem)
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -113,20 +135,7 @@ pub struct Plan {
 pub async fn run(args: ServeArgs) -> CommandResult<ExitCode> {
     agent_identity_telemetry::start(&args.log)?;
     let data = args.data.path()?;
-    let extra_roots = match &args.extra_ca_file {
-        Some(path) => {
-            let wrong = |error: &dyn std::fmt::Display| {
-                CommandError(format!("--extra-ca-file {}: {error}", path.display()))
-            };
-            let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
-            let roots = agent_identity_egress::check_extra_roots(&pem).map_err(|error| wrong(&error))?;
-            if roots == 0 {
-                return Err(wrong(&"holds no certificate; it wants PEM"));
-            }
-            pem
-        }
-        None => Vec::new(),
-    };
+    let extra_roots = extra_roots(args.extra_ca_file.as_deref())?;
     let plan = Plan {
         listen: args.listen,
         public_base_url: args.public_base_url,

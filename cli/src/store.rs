@@ -1,11 +1,46 @@
 //! Where the records are that a command manages: in a data directory, or in the table of a deployment on AWS.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use agent_identity_core::grant::{Grant, Principal};
+use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_egress::AllowList;
 use agent_identity_service::Services;
 
 use crate::compose::{self, DEFAULT_REGION, Settings};
+use crate::serve::{EGRESS_HELP, ISSUER_HELP, Issuers, extra_roots, trusted_issuers};
 use crate::{CommandResult, DataArgs};
+
+/// Who sits at the machine and holds the store may do everything with it.
+pub fn administrator() -> Principal {
+    Principal { name: "administrator".to_owned(), grants: vec![Grant::everything()] }
+}
+
+/// What a command must know of the deployment, to decide or to reach an issuer as its processes do.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ReachArgs {
+    /// Where requests may go besides the public internet.
+    #[arg(long, value_name = "HOST:PORT", help = EGRESS_HELP, env = "AGENT_IDENTITY_EGRESS_ALLOW", value_parser = AllowList::parse)]
+    allow_egress: Vec<AllowList>,
+    /// Whose tokens open sessions.
+    #[arg(long, value_name = "ISSUER", help = ISSUER_HELP, env = "AGENT_IDENTITY_TRUSTED_ISSUERS", value_parser = trusted_issuers)]
+    trusted_issuer: Vec<Issuers>,
+    /// PEM file with further roots for outbound TLS
+    #[arg(long, value_name = "FILE", env = "AGENT_IDENTITY_EXTRA_CA_FILE")]
+    extra_ca_file: Option<PathBuf>,
+}
+
+impl ReachArgs {
+    fn settings(&self) -> CommandResult<Settings> {
+        Ok(Settings {
+            issuers: IssuerPolicy::Trusted(self.trusted_issuer.iter().flat_map(|it| it.0.clone()).collect()),
+            egress: self.allow_egress.iter().cloned().collect(),
+            extra_roots: extra_roots(self.extra_ca_file.as_deref())?,
+            ..Settings::offline(DEFAULT_REGION)
+        })
+    }
+}
 
 /// Whose records.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,17 +58,31 @@ impl StoreArgs {
     /// # Errors
     /// When the data directory cannot be used, or the deployment is not named.
     pub async fn services(&self, make: bool) -> CommandResult<Arc<Services>> {
+        let settings = Settings::offline(DEFAULT_REGION);
         #[cfg(feature = "aws")]
         if let Some(services) = self.aws.services()? {
             return Ok(services);
         }
-        let (path, settings) = (self.data.path()?, Settings::offline(DEFAULT_REGION));
+        let path = self.data.path()?;
         let local = if make {
             compose::open(&path, settings).await?
         } else {
             compose::open_existing(&path, settings).await?
         };
         Ok(local.services)
+    }
+
+    /// The use cases over records that are there, reaching issuers as the deployment does.
+    ///
+    /// # Errors
+    /// When the data directory cannot be used, or the deployment is not named.
+    pub async fn reaching(&self, reach: &ReachArgs) -> CommandResult<Arc<Services>> {
+        let settings = reach.settings()?;
+        #[cfg(feature = "aws")]
+        if let Some(services) = self.aws.reaching(&settings)? {
+            return Ok(services);
+        }
+        Ok(compose::open_existing(&self.data.path()?, settings).await?.services)
     }
 
     /// The use cases over a deployment's table, for what a data directory has no use for. Its KMS key may be left out where
@@ -53,12 +102,10 @@ mod aws {
 
     use agent_identity_aws::AwsSettings;
     use agent_identity_core::arn::Place;
-    use agent_identity_core::issuer::IssuerPolicy;
-    use agent_identity_egress::AllowList;
     use agent_identity_lambda::{Composed, Environment};
     use agent_identity_service::Services;
 
-    use crate::compose::ACCOUNT;
+    use crate::compose::{ACCOUNT, DEFAULT_REGION, Settings};
     use crate::{CommandError, CommandResult};
 
     /// Which store.
@@ -96,7 +143,16 @@ mod aws {
             if self.store == Kind::Sqlite {
                 return Ok(None);
             }
-            self.compose(needed(&self.kms_key_id, "--kms-key-id")?).map(Some)
+            self.compose(needed(&self.kms_key_id, "--kms-key-id")?, &Settings::offline(DEFAULT_REGION))
+                .map(Some)
+        }
+
+        /// The same, where nothing is sealed or opened: the KMS key may be left out.
+        pub fn reaching(&self, settings: &Settings) -> CommandResult<Option<Arc<Services>>> {
+            if self.store == Kind::Sqlite {
+                return Ok(None);
+            }
+            self.compose(self.kms_key_id.clone().unwrap_or_default(), settings).map(Some)
         }
 
         /// The same, where nothing else can be meant.
@@ -106,10 +162,10 @@ mod aws {
                     "this is about a deployment on AWS, and a data directory has none of it: add --store dynamodb".to_owned(),
                 ));
             }
-            self.compose(self.kms_key_id.clone().unwrap_or_default())
+            self.compose(self.kms_key_id.clone().unwrap_or_default(), &Settings::offline(DEFAULT_REGION))
         }
 
-        fn compose(&self, kms_key_id: String) -> CommandResult<Arc<Services>> {
+        fn compose(&self, kms_key_id: String, settings: &Settings) -> CommandResult<Arc<Services>> {
             let aws = AwsSettings::from_environment(|name| match &self.endpoint_url {
                 Some(url) if name == "AWS_ENDPOINT_URL" => Some(url.clone()),
                 Some(_) if name.starts_with("AWS_ENDPOINT_URL_") => None,
@@ -124,9 +180,9 @@ mod aws {
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },
                 aws,
                 public_base_url: String::new(),
-                issuers: IssuerPolicy::Trusted(Vec::new()),
-                egress: AllowList::default(),
-                extra_roots: Vec::new(),
+                issuers: settings.issuers.clone(),
+                egress: settings.egress.clone(),
+                extra_roots: settings.extra_roots.clone(),
             };
             Ok(Composed::new(&environment).services)
         }

@@ -7,8 +7,11 @@ mod network;
 mod oauth2_provider;
 mod shapes;
 mod token_vault;
+mod user;
 mod workload;
 mod workload_token;
+
+pub use authorizer::parse_authorizer;
 
 use agent_identity_core::grant::{Action, Principal};
 use axum::body::Body;
@@ -103,6 +106,9 @@ operations! {
     ListAuthorizers Control "/identities/ListAuthorizers" OK => authorizer::list,
     GetTokenVault Control "/identities/get-token-vault" OK => token_vault::get,
     SetTokenVaultCMK Control "/identities/set-token-vault-cmk" OK => token_vault::set_cmk,
+    BlockUser Control "/identities/BlockUser" OK => user::block,
+    UnblockUser Control "/identities/UnblockUser" OK => user::unblock,
+    SignOutUser Control "/identities/SignOutUser" OK => user::sign_out,
     GetWorkloadAccessToken Data "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
     GetWorkloadAccessTokenForJWT Data "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
     GetWorkloadAccessTokenForUserId Data "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
@@ -299,7 +305,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 25);
+        assert_eq!(Operation::ALL.len(), 28);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
             assert_eq!(Operation::of(&Method::GET, operation.path()), None);

@@ -127,6 +127,13 @@ impl Grant {
         }
         Ok(grant)
     }
+
+    fn allows(&self, operation: &str, role: Role, workload: Option<&str>, provider: Option<&str>) -> bool {
+        self.roles.contains(&role)
+            && self.operation.matches(operation)
+            && workload.is_none_or(|name| self.workload.matches(name))
+            && provider.is_none_or(|name| self.provider.matches(name))
+    }
 }
 
 impl fmt::Display for Grant {
@@ -165,6 +172,11 @@ pub trait Action {
         None
     }
 
+    /// Whether it concerns every workload: then it takes a grant on all of them.
+    fn concerns_all_workloads(&self) -> bool {
+        false
+    }
+
     /// The provider that it concerns; `None` when it concerns none in particular.
     fn provider(&self) -> Option<&ProviderName> {
         None
@@ -201,17 +213,18 @@ impl Principal {
     /// # Errors
     /// `AccessDenied`, naming the principal and what it lacks.
     pub fn authorize<A: Action>(&self, action: A) -> Result<Authorized<'_, A>> {
-        let allowed = self.allows(
-            A::OPERATION,
-            action.role(),
-            action.workload().map(WorkloadName::as_str),
-            action.provider().map(ProviderName::as_str),
-        );
+        let (role, workload) = (action.role(), action.workload().map(WorkloadName::as_str));
+        let provider = action.provider().map(ProviderName::as_str);
+        let allowed = self.grants.iter().any(|grant| {
+            grant.allows(A::OPERATION, role, workload, provider)
+                && (!action.concerns_all_workloads() || grant.workload == Pattern::any())
+        });
         if allowed {
             return Ok(Authorized { action, principal: self });
         }
         let on = [
             action.workload().map(|name| format!(" on workload identity `{name}`")),
+            action.concerns_all_workloads().then(|| " on all workload identities".to_owned()),
             action.provider().map(|name| format!(" on credential provider `{name}`")),
         ];
         Err(Error::new(
@@ -258,12 +271,7 @@ impl Principal {
         workload: Option<&str>,
         provider: Option<&str>,
     ) -> bool {
-        self.grants.iter().any(|grant| {
-            grant.roles.contains(&role)
-                && grant.operation.matches(operation)
-                && workload.is_none_or(|name| grant.workload.matches(name))
-                && provider.is_none_or(|name| grant.provider.matches(name))
-        })
+        self.grants.iter().any(|grant| grant.allows(operation, role, workload, provider))
     }
 }
 
@@ -321,6 +329,34 @@ mod tests {
             principal(&["read operation=GetResourceOauth2Token"]).authorize(read("agent", "slack")).is_err()
         );
         assert!(principal(&["read operation=Get*"]).authorize(read("agent", "slack")).is_ok());
+    }
+
+    #[test]
+    fn d1_what_concerns_every_workload_takes_a_grant_on_all_of_them() {
+        #[derive(Debug)]
+        struct Everywhere;
+        impl Action for Everywhere {
+            const OPERATION: &'static str = "BlockUser";
+
+            fn role(&self) -> Role {
+                Role::Admin
+            }
+
+            fn concerns_all_workloads(&self) -> bool {
+                true
+            }
+        }
+        assert!(principal(&["admin"]).authorize(Everywhere).is_ok());
+        assert!(principal(&["admin provider=x"]).authorize(Everywhere).is_ok());
+        for less in [
+            "admin workload=a*",
+            "admin workload=**x",
+            "mint-jwt,mint-userid,use,read",
+            "admin operation=Get*",
+        ] {
+            let refused = principal(&[less]).authorize(Everywhere).unwrap_err();
+            assert!(refused.message().contains("on all workload identities"), "{refused}");
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Secret, Timestamp};
 
+mod record;
 mod text;
 
+pub use record::{IssuerRecord, settle_subject_claim, without_slash};
 pub use text::parse_trusted_issuers;
 
 /// The largest inbound token that is looked at, in bytes (D20).
@@ -91,6 +93,15 @@ pub struct VerifiedToken {
     pub expires_at: Timestamp,
     /// The `iat` claim, if any.
     pub issued_at: Option<Timestamp>,
+    /// The `auth_time` claim, if any: when the user signed in (OpenID Connect Core §2).
+    pub auth_time: Option<Timestamp>,
+}
+
+impl VerifiedToken {
+    /// When the user signed in, as far as the token says: `auth_time`, or else `iat` (D15).
+    pub fn signed_in_at(&self) -> Option<Timestamp> {
+        self.auth_time.or(self.issued_at)
+    }
 }
 
 /// What a token of one issuer must be before its claims are looked at by a rule ([`crate::authorizer`]).
@@ -108,6 +119,19 @@ pub struct TokenProfile {
     pub leeway: Duration,
     /// How long after its `iat` a token is good, at most; it must have one then.
     pub max_age: Option<Duration>,
+    /// Further claims that a rule looks at, by name: these alone are kept.
+    pub claims: Vec<String>,
+}
+
+/// The value of a claim that a rule looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimValue {
+    /// A text.
+    Text(String),
+    /// A list of texts and of nothing else.
+    Texts(Vec<String>),
+    /// Anything else, which no rule can be about.
+    Other,
 }
 
 /// The claims of a token that met at least one profile.
@@ -123,8 +147,17 @@ pub struct VerifiedClaims {
     pub authorized_party: Option<String>,
     /// The `scope` claim (RFC 9068 §2.2.3) and the `scp` claim, which some issuers write in its place.
     pub scopes: Vec<String>,
+    /// The claims that some profile asked for by name, as far as the token has them.
+    pub custom: Vec<(String, ClaimValue)>,
     /// Which of the profiles it met, by their places, in order. They agree on who the user is.
     pub met: Vec<usize>,
+}
+
+impl VerifiedClaims {
+    /// The value of a claim that some profile asked for.
+    pub fn custom(&self, name: &str) -> Option<&ClaimValue> {
+        self.custom.iter().find(|(claim, _)| claim == name).map(|(_, value)| value)
+    }
 }
 
 /// Why a token was refused. The code is stable, for logs; the caller learns less.

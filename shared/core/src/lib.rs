@@ -9,6 +9,7 @@ pub mod authorizer;
 pub mod clock;
 pub mod connection;
 pub mod consent;
+pub mod denial;
 pub mod encoding;
 pub mod error;
 pub mod flight;

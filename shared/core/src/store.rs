@@ -42,7 +42,7 @@ pub enum Kind {
     AccessKey,
     /// The grants of an IAM principal, by its ARN; one directory partition.
     Principal,
-    /// The inbound rules of an agent: partition = name of its workload, sort = name of the authorizer.
+    /// The inbound rules of an agent, all of them: partition = name of its workload.
     Authorizer,
     /// An issuer that some authorizer names, by its URL; one directory partition.
     Issuer,

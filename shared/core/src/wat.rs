@@ -42,7 +42,21 @@ pub struct WatClaims {
     /// When the inbound JWT ends: past it, the token may only poll consent sessions that it started (D20).
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub jwt_expires_at: Option<Timestamp>,
+    /// When the user signed in, as the JWT behind it says: its `auth_time`, or else its `iat` (D15).
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub signed_in_at: Option<Timestamp>,
     /// Handle of the sealed inbound JWT, where one is kept.
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
     pub jwt_handle: Option<String>,
+}
+
+impl WatClaims {
+    /// When its user signed in (D15): as the JWT behind it says, and never later than when it was issued itself. Whoever vouches for
+    /// a user does so at that moment.
+    pub fn sign_in(&self) -> Option<Timestamp> {
+        match self.issuer {
+            Some(_) => self.signed_in_at.map(|at| at.min(self.issued_at)),
+            None => Some(self.issued_at),
+        }
+    }
 }

@@ -96,7 +96,7 @@ impl AuthorizeRequest {
         }
     }
 
-    /// The agent's rules from memory, or else by one query that sees every write before it.
+    /// The agent's rules from memory, or else by one get that sees every write before it.
     async fn rules(&self, agent: &WorkloadName) -> Result<Arc<AgentRules>> {
         let now = self.clock.elapsed();
         if let Some(rules) = self.cache.get(agent, now) {

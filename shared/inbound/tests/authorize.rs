@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_identity_core::authorizer::Authorizer;
+use agent_identity_core::authorizer::{AgentAuthorizers, AgentRules, Authorizer};
 use agent_identity_core::encoding::base64url;
 use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 use agent_identity_core::issuer::TrustedIssuer;
@@ -81,8 +81,12 @@ struct Breakable {
 
 #[async_trait]
 impl Store for Breakable {
-    async fn get(&self, _: &Key, _: Consistency) -> Result<Option<Row>, StoreError> {
-        panic!("an authorizer needs no get")
+    async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
+        if self.is_broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Busy("test".to_owned()));
+        }
+        self.asked_for.lock().unwrap().push(key.partition.clone());
+        self.store.get(key, consistency).await
     }
 
     async fn batch_get(&self, _: &[Key], _: Consistency) -> Result<Vec<Option<Row>>, StoreError> {
@@ -93,12 +97,8 @@ impl Store for Breakable {
         panic!("an authorizer writes nothing")
     }
 
-    async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
-        if self.is_broken.load(Ordering::SeqCst) {
-            return Err(StoreError::Busy("test".to_owned()));
-        }
-        self.asked_for.lock().unwrap().push(query.partition.clone());
-        self.store.query(query).await
+    async fn query(&self, _: Query) -> Result<Vec<Row>, StoreError> {
+        panic!("an authorizer needs no query")
     }
 
     async fn due(&self, _: u16, _: Timestamp, _: usize) -> Result<Vec<Row>, StoreError> {
@@ -143,16 +143,23 @@ impl World {
             configuration["discoveryUrl"] = json!(format!("{ISSUER}/.well-known/openid-configuration"));
         }
         let authorizer = Authorizer {
-            workload: Id::from_bytes([7; 16]),
-            agent: WorkloadName::parse(agent).unwrap(),
             name: AuthorizerName::parse(name).unwrap(),
+            version: 1,
+            subject_claim: options["subjectClaim"].as_str().unwrap_or("sub").to_owned(),
             configuration: serde_json::from_value(configuration).unwrap(),
             options: serde_json::from_value(options).unwrap(),
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
         };
-        let key = Authorizer::key(&authorizer.agent, &authorizer.name);
-        self.store.write(vec![record::create(key, &authorizer, None).unwrap()]).await.unwrap();
+        let key = AgentRules::key(&WorkloadName::parse(agent).unwrap());
+        let stored = record::get(&*self.store, &key, Consistency::Strong).await.unwrap();
+        let condition =
+            stored.as_ref().map_or(Condition::Absent, |stored| Condition::Version(stored.version));
+        let none = AgentAuthorizers { workload: Id::from_bytes([7; 16]), authorizers: Vec::new() };
+        let mut all = stored.map_or(none, |stored| stored.value);
+        all.put(authorizer);
+        let write = record::put(key, condition, &all, None, None).unwrap();
+        self.store.write(vec![write]).await.unwrap();
     }
 
     fn claims(&self) -> Value {
@@ -285,7 +292,7 @@ async fn a_warm_call_reads_and_fetches_nothing_and_a_change_holds_within_thirty_
     world.session(&token).await;
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.ask(&token).await, Outcome::Unauthorized("no_authorizer"));
-    assert_eq!(world.store.take_calls(), Calls { query: 1, ..Calls::default() });
+    assert_eq!(world.store.take_calls(), Calls { get: 1, ..Calls::default() });
 }
 
 #[tokio::test]
@@ -309,7 +316,7 @@ async fn a_record_that_this_release_does_not_understand_lets_nobody_pass() {
     world.put("people", json!({"allowedAudience": ["agents"]}), json!({})).await;
     let row = world.store.rows().remove(0);
     let mut newer: Value = serde_json::from_slice(&row.bytes).unwrap();
-    newer["configuration"]["customClaims"] = json!([]);
+    newer["authorizers"][0]["configuration"]["ruleOfLater"] = json!([]);
     let write = Write::Put {
         key: row.key,
         condition: Condition::Version(row.version),
@@ -322,19 +329,27 @@ async fn a_record_that_this_release_does_not_understand_lets_nobody_pass() {
 }
 
 #[tokio::test]
-async fn d10_the_user_is_named_by_the_subject_claim_of_the_issuers_record() {
-    let record = TrustedIssuer {
+async fn d10_the_user_is_named_by_the_subject_claim_of_the_issuer_and_a_deployment_that_differs_lets_nobody_pass()
+ {
+    let record = |claim: &str| TrustedIssuer {
         issuer: ISSUER.to_owned(),
         audiences: vec!["elsewhere".to_owned()],
         clients: Vec::new(),
         algorithms: Vec::new(),
         typ: None,
-        subject_claim: "oid".to_owned(),
+        subject_claim: claim.to_owned(),
     };
-    let world = World::trusting(vec![record]);
-    world.put("people", json!({"allowedAudience": ["agents"]}), json!({})).await;
-    assert_eq!(world.session(&world.token(json!({"oid": "object-1"}))).await.subject, "object-1");
-    assert_eq!(world.ask(&world.token(json!({}))).await, Outcome::Unauthorized("subject"));
+    for (issuers, passes) in [(vec![], true), (vec![record("oid")], true), (vec![record("sub")], false)] {
+        let world = World::trusting(issuers);
+        world.put("people", json!({"allowedAudience": ["agents"]}), json!({"subjectClaim": "oid"})).await;
+        let token = world.token(json!({"oid": "object-1"}));
+        if passes {
+            assert_eq!(world.session(&token).await.subject, "object-1");
+            assert_eq!(world.ask(&world.token(json!({}))).await, Outcome::Unauthorized("subject"));
+        } else {
+            assert_eq!(world.ask(&token).await, Outcome::Unauthorized("issuer"));
+        }
+    }
 }
 
 #[tokio::test]

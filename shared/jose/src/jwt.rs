@@ -132,6 +132,7 @@ impl TokenVerifier for JwtVerifier {
             subject: subject.to_owned(),
             expires_at: claims.expires_at,
             issued_at: claims.issued_at,
+            auth_time: claims.auth_time,
         })
     }
 

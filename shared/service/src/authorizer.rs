@@ -1,17 +1,23 @@
 //! Use cases on authorizers: the inbound rules of agents.
 //!
-//! An authorizer stands under its agent's name, so that who has the name only can read all of them at once. It belongs to the
-//! workload of that name all the same (D9): putting one writes the workload's row too, and deleting the workload deletes them,
-//! each in one transaction, so that whichever of the two comes second sees the other.
+//! The authorizers of an agent are one row under its name, so that who has the name only reads all of them at once. They belong
+//! to the workload of that name all the same (D9): putting one writes the workload's row too, and deleting the workload deletes
+//! them, each in one transaction, so that whichever of the two comes second sees the other.
 
-use agent_identity_core::authorizer::{Authorizer, AuthorizerOptions, CustomJwtAuthorizer, MAX_AUTHORIZERS};
+use agent_identity_core::authorizer::{
+    AgentAuthorizers, AgentRules, Authorizer, AuthorizerOptions, CustomJwtAuthorizer, Denial, Explained,
+    MAX_AUTHORIZERS, Rule,
+};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
+use agent_identity_core::issuer::{
+    IssuerPolicy, IssuerRecord, TokenRefused, TrustedIssuer, VerifiedToken, settle_subject_claim,
+};
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::store::{Condition, Consistency, Kind, Query, StoreError};
+use agent_identity_core::store::{Condition, Consistency, MAX_VALUE_BYTES, StoreError};
 use agent_identity_core::workload::Workload;
-use agent_identity_core::{Error, Result, WorkloadName};
+use agent_identity_core::{Error, Result, Secret, WorkloadName};
 
 use crate::Services;
 use crate::directory::ATTEMPTS;
@@ -77,6 +83,40 @@ pub struct ListAuthorizers {
 }
 on_agent!(ListAuthorizers, "ListAuthorizers");
 
+/// Asks what the authorizers of an agent say of a token.
+#[derive(Clone, Debug)]
+pub struct ExplainToken {
+    /// Whose.
+    pub agent: WorkloadName,
+    /// The user's token.
+    pub token: Secret,
+}
+on_agent!(ExplainToken, "ExplainToken");
+
+/// What one authorizer says of a token.
+#[derive(Clone, Debug)]
+pub struct TokenExplained {
+    /// The authorizer's name.
+    pub authorizer: AuthorizerName,
+    /// Whether it lets the token pass.
+    pub passes: bool,
+    /// What the token says, or the code and the reason of its refusal before any rule.
+    pub token: Result<VerifiedToken, (&'static str, String)>,
+    /// Its rules, in the order in which they are looked at.
+    pub rules: Vec<RuleExplained>,
+}
+
+/// Whether a token keeps a rule.
+#[derive(Clone, Debug)]
+pub struct RuleExplained {
+    /// The member of the configuration.
+    pub rule: String,
+    /// Whether it does.
+    pub holds: bool,
+    /// With what it is refused otherwise.
+    pub denial: Denial,
+}
+
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
     Error::new(ErrorKind::NotFound, format!("the agent `{agent}` has no authorizer named `{name}`"))
 }
@@ -86,44 +126,62 @@ impl Services {
     /// everywhere within 30 seconds.
     ///
     /// # Errors
-    /// `NotFound` for an unknown workload; `Quota` beyond [`MAX_AUTHORIZERS`]; `Conflict` when others keep writing.
+    /// `NotFound` for an unknown workload; `Validation` when the issuer's users are known by another claim; `Quota` beyond
+    /// [`MAX_AUTHORIZERS`], or when all of them together are too large to be kept; `Conflict` when others keep writing.
     pub async fn put_authorizer(&self, authorized: Authorized<'_, PutAuthorizer>) -> Result<u64> {
         let PutAuthorizer { agent, name, configuration, options } = authorized.into_action();
-        let key = Authorizer::key(&agent, &name);
+        let issuer = configuration.discovery_url.issuer();
         for _ in 0..ATTEMPTS {
             let workload = self.by_name::<Workload>(agent.as_str(), Consistency::Strong).await?;
-            let others = self.authorizers_after(&agent, None, MAX_AUTHORIZERS).await?;
-            let before = others.iter().find(|other| other.key == key);
-            if before.is_none() && others.len() >= MAX_AUTHORIZERS {
+            let stored = self.authorizers(&agent).await?;
+            let mut all = stored.as_ref().map_or_else(
+                || AgentAuthorizers { workload: workload.value.id, authorizers: Vec::new() },
+                |stored| stored.value.clone(),
+            );
+            let before = all.get(&name);
+            if before.is_none() && all.authorizers.len() >= MAX_AUTHORIZERS {
                 return Err(Error::new(
                     ErrorKind::Quota,
                     format!("an agent has at most {MAX_AUTHORIZERS} authorizers; delete one first"),
                 ));
             }
+            let known = self.issuer_record(&issuer, Consistency::Strong).await?;
+            let asked = options.subject_claim.as_deref();
+            let subject_claim = settle_subject_claim(&issuer, known.as_ref(), self.trusted_issuers(), asked)
+                .map_err(|message| Error::field("options.subjectClaim", message))?;
             let now = self.now();
-            let after = Authorizer {
-                workload: workload.value.id,
-                agent: agent.clone(),
+            let version = before.map_or(1, |before| before.version.saturating_add(1));
+            let authorizer = Authorizer {
                 name: name.clone(),
+                version,
+                subject_claim: subject_claim.clone(),
                 configuration: configuration.clone(),
                 options: options.clone(),
-                created_at: before.map_or(now, |before| before.value.created_at),
+                created_at: before.map_or(now, |before| before.created_at),
                 updated_at: now,
             };
-            let (condition, version) = match before {
-                Some(before) => (Condition::Version(before.version), before.version.saturating_add(1)),
-                None => (Condition::Absent, 1),
-            };
+            all.put(authorizer);
+            let condition = stored.map_or(Condition::Absent, |stored| Condition::Version(stored.version));
             // The workload stays as it is; its row's version moves, and so a deletion that did not see this one begins again.
-            let writes = vec![
+            let mut writes = vec![
                 workload.replace(&workload.value, None, None)?,
-                record::put(key.clone(), condition, &after, None, None)?,
+                record::put(AgentAuthorizers::key(&agent), condition, &all, None, None).map_err(too_large)?,
             ];
+            if known.is_none() {
+                let made = IssuerRecord {
+                    issuer: issuer.clone(),
+                    subject_claim,
+                    discovery_url: configuration.discovery_url.clone(),
+                    created_at: now,
+                };
+                writes.push(record::create(IssuerRecord::key(&issuer), &made, None)?);
+            }
             match self.ports.store.write(writes).await {
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
                 Ok(()) => {
                     self.caches.agent_rules.forget(&agent).await;
+                    self.caches.subject_claims.forget(issuer.as_str()).await;
                     return Ok(version);
                 }
             }
@@ -131,16 +189,15 @@ impl Services {
         Err(StoreError::Conflict(0).into())
     }
 
-    /// Reads an authorizer, with its version.
+    /// Reads an authorizer.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn get_authorizer(
-        &self,
-        authorized: Authorized<'_, GetAuthorizer>,
-    ) -> Result<Stored<Authorizer>> {
+    pub async fn get_authorizer(&self, authorized: Authorized<'_, GetAuthorizer>) -> Result<Authorizer> {
         let GetAuthorizer { agent, name } = authorized.action();
-        self.authorizer(agent, name).await
+        let stored = self.authorizers(agent).await?;
+        let found = stored.as_ref().and_then(|stored| stored.value.get(name));
+        found.cloned().ok_or_else(|| not_found(agent, name))
     }
 
     /// Deletes an authorizer. **Without any, the agent is open again to whom the deployment trusts**; the authorizer function
@@ -151,8 +208,16 @@ impl Services {
     pub async fn delete_authorizer(&self, authorized: Authorized<'_, DeleteAuthorizer>) -> Result<()> {
         let DeleteAuthorizer { agent, name } = authorized.action();
         for _ in 0..ATTEMPTS {
-            let stored = self.authorizer(agent, name).await?;
-            match self.ports.store.write(vec![stored.delete()]).await {
+            let stored = self.authorizers(agent).await?.filter(|stored| stored.value.get(name).is_some());
+            let stored = stored.ok_or_else(|| not_found(agent, name))?;
+            let mut left = stored.value.clone();
+            left.authorizers.retain(|authorizer| authorizer.name != *name);
+            let write = if left.authorizers.is_empty() {
+                stored.delete()
+            } else {
+                stored.replace(&left, None, None)?
+            };
+            match self.ports.store.write(vec![write]).await {
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
                 Ok(()) => {
@@ -171,34 +236,91 @@ impl Services {
     pub async fn list_authorizers(
         &self,
         authorized: Authorized<'_, ListAuthorizers>,
-    ) -> Result<Page<Stored<Authorizer>>> {
+    ) -> Result<Page<Authorizer>> {
         const OPERATION: &str = ListAuthorizers::OPERATION;
         let ListAuthorizers { agent, page } = authorized.action();
         self.id_of::<Workload>(agent.as_str(), Consistency::Strong).await?;
         let after = self.page_start(OPERATION, page).await?;
-        let mut items = self.authorizers_after(agent, after, page.max_results.saturating_add(1)).await?;
+        let mut items = self.authorizers(agent).await?.map_or_else(Vec::new, |it| it.value.authorizers);
+        items.retain(|item| after.as_deref().is_none_or(|after| item.name.as_str() > after));
         let more = items.len() > page.max_results;
         items.truncate(page.max_results);
         let next_token = match items.last() {
-            Some(last) if more => Some(self.page_end(OPERATION, &last.key.sort).await?),
+            Some(last) if more => Some(self.page_end(OPERATION, last.name.as_str()).await?),
             _ => None,
         };
         Ok(Page { items, next_token })
     }
 
-    async fn authorizer(&self, agent: &WorkloadName, name: &AuthorizerName) -> Result<Stored<Authorizer>> {
-        let key = Authorizer::key(agent, name);
-        let stored = record::get(&*self.ports.store, &key, Consistency::Strong).await?;
-        stored.ok_or_else(|| not_found(agent, name))
+    /// What each authorizer of an agent says of a token, for who looks for the cause. Nothing is issued, and nobody is let in.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown workload.
+    pub async fn explain_token(
+        &self,
+        authorized: Authorized<'_, ExplainToken>,
+    ) -> Result<Vec<TokenExplained>> {
+        let ExplainToken { agent, token } = authorized.action();
+        self.id_of::<Workload>(agent.as_str(), Consistency::Strong).await?;
+        let rules = AgentRules::read(&*self.ports.store, agent, self.trusted_issuers()).await?;
+        let explained = rules.explain(&*self.ports.verifier, token).await;
+        Ok(explained.into_iter().map(TokenExplained::from).collect())
     }
 
-    async fn authorizers_after(
+    /// The record of an issuer that some authorizer names.
+    pub(crate) async fn issuer_record(
         &self,
-        agent: &WorkloadName,
-        after: Option<String>,
-        limit: usize,
-    ) -> Result<Vec<Stored<Authorizer>>> {
-        let query = Query { kind: Kind::Authorizer, partition: agent.as_str().to_owned(), after, limit };
-        self.ports.store.query(query).await?.iter().map(record::parse).collect()
+        issuer: &str,
+        consistency: Consistency,
+    ) -> Result<Option<IssuerRecord>> {
+        let stored = record::get(&*self.ports.store, &IssuerRecord::key(issuer), consistency).await?;
+        Ok(stored.map(|stored: Stored<IssuerRecord>| stored.value))
     }
+
+    /// The issuers that the deployment names, if it names any.
+    pub(crate) fn trusted_issuers(&self) -> &[TrustedIssuer] {
+        match &self.config.issuers {
+            IssuerPolicy::Trusted(issuers) => issuers,
+            IssuerPolicy::AnyIssuer => &[],
+        }
+    }
+
+    async fn authorizers(&self, agent: &WorkloadName) -> Result<Option<Stored<AgentAuthorizers>>> {
+        record::get(&*self.ports.store, &AgentAuthorizers::key(agent), Consistency::Strong).await
+    }
+}
+
+impl From<Explained<'_>> for TokenExplained {
+    fn from(explained: Explained<'_>) -> Self {
+        let passes = explained.passes();
+        let rule = |(rule, holds): (Rule<'_>, bool)| RuleExplained {
+            rule: rule.to_string(),
+            holds,
+            denial: rule.denial(),
+        };
+        Self {
+            authorizer: explained.authorizer.name.clone(),
+            passes,
+            rules: explained.rules.into_iter().map(rule).collect(),
+            token: explained.token.map_err(|refused| match refused {
+                TokenRefused::Invalid { code, reason } => (code, reason),
+                unavailable @ TokenRefused::KeysUnavailable(_) => {
+                    ("keys_unavailable", unavailable.to_string())
+                }
+            }),
+        }
+    }
+}
+
+/// All authorizers of an agent are one row, and it has a size.
+fn too_large(error: Error) -> Error {
+    if error.kind() != ErrorKind::Validation {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Quota,
+        format!(
+            "the authorizers of an agent have at most {MAX_VALUE_BYTES} bytes together, as stored; shorten their lists, or delete one"
+        ),
+    )
 }

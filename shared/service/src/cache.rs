@@ -22,6 +22,7 @@ use moka::future::Cache;
 
 use crate::Config;
 use crate::access_key::LiveKey;
+use crate::denial::Denials;
 
 /// Entries of each cache, at most.
 const CAPACITY: u64 = 10_000;
@@ -107,6 +108,8 @@ pub(crate) struct Caches {
     pub(crate) api_key_providers: ReadThrough<str, Arc<ApiKeyProvider>>,
     pub(crate) access_keys: ReadThrough<str, Arc<LiveKey>>,
     pub(crate) agent_rules: ReadThrough<WorkloadName, Arc<AgentRules>>,
+    /// By issuer, the claim that its record names, if it has a record.
+    pub(crate) subject_claims: ReadThrough<str, Option<String>>,
     pub(crate) principals: ReadThrough<PrincipalArn, Arc<Principal>>,
     /// By what names the secret, its version included.
     pub(crate) secrets: ReadThrough<str, Secret>,
@@ -115,6 +118,7 @@ pub(crate) struct Caches {
     pub(crate) servers: ReadThrough<str, Arc<Server>>,
     pub(crate) user_keys: ReadThrough<UserKey, Key32>,
     pub(crate) led_to: LedTo,
+    pub(crate) denials: Denials,
 }
 
 impl Caches {
@@ -126,12 +130,14 @@ impl Caches {
             api_key_providers: ReadThrough::new(config.record_cache),
             access_keys: ReadThrough::new(config.record_cache),
             agent_rules: ReadThrough::new(config.record_cache),
+            subject_claims: ReadThrough::new(config.record_cache),
             principals: ReadThrough::new(config.record_cache),
             secrets: ReadThrough::new(config.secret_cache),
             external_secrets: ReadThrough::new(config.record_cache),
             servers: ReadThrough::new(SERVER_LIFE),
             user_keys: ReadThrough::new(USER_KEY_LIFE),
             led_to: LedTo(Cache::new(CAPACITY)),
+            denials: Denials::new(config),
         }
     }
 }

@@ -3,9 +3,7 @@
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::store::{
-    Consistency, DIRECTORY, Key, Kind, MAX_BATCH, Query, Row, StoreError, Write,
-};
+use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, Query, Row, StoreError, Write};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result};
 use serde::Serialize;
@@ -25,7 +23,7 @@ pub(crate) trait Named: Serialize + DeserializeOwned + Clone + Send + Sync + Siz
     const NAMES: Kind;
     /// How it is called in messages.
     const WHAT: &'static str;
-    /// The kind of what stands under its name and goes with it. There are few: they go in one transaction.
+    /// The kind of the row that stands under its name and goes with it, in one transaction.
     const OWNED: Option<Kind>;
 
     fn id(&self) -> Id<Self>;
@@ -158,10 +156,8 @@ impl Services {
             };
             let mut writes = vec![entry.delete(), stored.delete()];
             if let Some(kind) = T::OWNED {
-                let query = Query { kind, partition: name.to_owned(), after: None, limit: MAX_BATCH };
-                let owned = self.ports.store.query(query).await?;
-                writes
-                    .extend(owned.into_iter().map(|Row { key, version, .. }| Write::Delete { key, version }));
+                let owned = self.ports.store.get(&Key::single(kind, name), Consistency::Strong).await?;
+                writes.extend(owned.map(|Row { key, version, .. }| Write::Delete { key, version }));
             }
             match self.ports.store.write(writes).await {
                 Err(StoreError::Conflict(_)) => is_contended = true,

@@ -10,6 +10,7 @@ pub mod authorizer;
 mod cache;
 mod client_credentials;
 pub mod consent;
+pub mod denial;
 mod directory;
 pub mod due;
 mod flight;

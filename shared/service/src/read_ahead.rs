@@ -85,7 +85,7 @@ impl Services {
             Some(row) => keys.push(row),
             None => {
                 if let Ok(claims) = self.open_workload_token(&sealed).await {
-                    keys.extend(self.missing_workload(&claims));
+                    keys.extend(self.missing_of(&claims).await);
                 }
             }
         }
@@ -116,8 +116,8 @@ impl Services {
         wanted: Wanted<'_>,
         is_cold: bool,
     ) {
-        let (workload, is_remembered) = (self.missing_workload(claims), wanted.is_remembered(self));
-        if workload.is_none() && is_remembered {
+        let (mut keys, is_remembered) = (self.missing_of(claims).await, wanted.is_remembered(self));
+        if keys.is_empty() && is_remembered {
             return;
         }
         let directory = wanted.provider().directory();
@@ -125,7 +125,6 @@ impl Services {
             None if is_cold => self.record_of(&wanted.provider()).await,
             known => known,
         };
-        let mut keys: Vec<Key> = workload.into_iter().collect();
         if let (Wanted::Token(request), Some(record)) = (wanted, &record) {
             keys.extend(self.rows_of_token(claims, sealed, request, record));
         }
@@ -136,9 +135,16 @@ impl Services {
         self.ports.store.read_ahead(&keys).await;
     }
 
-    fn missing_workload(&self, claims: &WatClaims) -> Option<Key> {
-        let is_remembered = self.caches.workloads.has(&claims.workload);
-        (!is_remembered).then(|| Key::single(Workload::KIND, claims.workload.to_string()))
+    /// The workload, and what stands against the user.
+    async fn missing_of(&self, claims: &WatClaims) -> Vec<Key> {
+        let mut keys = match claims.user {
+            Some(user) => self.missing_denials(user, claims.workload).await,
+            None => Vec::new(),
+        };
+        if !self.caches.workloads.has(&claims.workload) {
+            keys.push(Key::single(Workload::KIND, claims.workload.to_string()));
+        }
+        keys
     }
 
     /// The record that the provider's name leads to.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_identity_core::authorizer::AgentRules;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
-use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_core::issuer::{TokenRefused, VerifiedToken, without_slash};
 use agent_identity_core::name::UserId;
 use agent_identity_core::seal::{Context, Purpose, SealError};
 use agent_identity_core::store::Consistency;
@@ -66,6 +66,8 @@ struct ProvenUser {
     key: UserKey,
     issuer: Option<String>,
     expires_at: Option<Timestamp>,
+    /// When they signed in, as far as their JWT says (D15); when they are vouched for, if there is none.
+    signed_in_at: Option<Timestamp>,
 }
 
 /// An opened workload access token, with its workload.
@@ -172,7 +174,9 @@ impl Services {
         authorized: Authorized<'_, IssueWorkloadTokenForUserId>,
     ) -> Result<Secret> {
         let IssueWorkloadTokenForUserId { workload, user_id } = authorized.action();
-        let user = ProvenUser { key: self.key_of_user_id(user_id), issuer: None, expires_at: None };
+        let signed_in_at = Some(self.now());
+        let user =
+            ProvenUser { key: self.key_of_user_id(user_id), issuer: None, expires_at: None, signed_in_at };
         self.mint(workload, Some(user)).await
     }
 
@@ -181,26 +185,31 @@ impl Services {
         self.user_key(&UserName::UserId(user_id.as_str().to_owned()))
     }
 
-    /// The key of the user whose JWT passes for this workload.
+    /// The key of the user whose JWT passes for this workload, and who is let in.
     pub(crate) async fn key_of_user_token(
         &self,
-        workload: &WorkloadName,
+        workload: &Workload,
         user_token: &Secret,
     ) -> Result<UserKey> {
-        Ok(self.prove(workload, user_token).await?.key)
+        let user = self.prove(&workload.name, user_token).await?;
+        self.let_in(user.key, workload.id, user.signed_in_at).await?;
+        Ok(user.key)
     }
 
-    fn user_key(&self, name: &UserName) -> UserKey {
+    pub(crate) fn user_key(&self, name: &UserName) -> UserKey {
         UserKey::from_digest(self.ports.digest.sha256(&name.framed()))
     }
 
     async fn prove(&self, workload: &WorkloadName, user_token: &Secret) -> Result<ProvenUser> {
         let rules = self.agent_rules(workload).await?;
         let token = if rules.is_empty() {
-            self.ports.verifier.verify(user_token, &self.config.issuers).await?
+            let token = self.ports.verifier.verify(user_token, &self.config.issuers).await?;
+            self.known_by(&token).await?;
+            token
         } else {
             rules.judge(&*self.ports.verifier, user_token).await?.claims.token
         };
+        let signed_in_at = token.signed_in_at();
         let name = UserName::Jwt {
             issuer: token.issuer.clone(),
             subject_claim: token.subject_claim,
@@ -210,15 +219,34 @@ impl Services {
             key: self.user_key(&name),
             issuer: Some(token.issuer),
             expires_at: Some(token.expires_at),
+            signed_in_at,
         })
+    }
+
+    /// D10: a user has one name, whichever way their token came in. An issuer whose users are known by another claim than the
+    /// deployment's rules say lets nobody in by these.
+    async fn known_by(&self, token: &VerifiedToken) -> Result<()> {
+        let issuer = without_slash(&token.issuer);
+        let read = async {
+            let record = self.issuer_record(issuer, Consistency::Eventual).await?;
+            Ok(record.map(|record| record.subject_claim))
+        };
+        match self.caches.subject_claims.get(issuer, read).await? {
+            Some(claim) if claim != token.subject_claim => Err(TokenRefused::Invalid {
+                code: "subject_claim",
+                reason: format!(
+                    "users of its issuer are known by `{claim}`, which an authorizer says, and the deployment's rules say `{}`",
+                    token.subject_claim
+                ),
+            }
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     /// The authorizers of a workload, as they were at most one cache life ago.
     async fn agent_rules(&self, workload: &WorkloadName) -> Result<Arc<AgentRules>> {
-        let issuers = match &self.config.issuers {
-            IssuerPolicy::Trusted(issuers) => issuers.as_slice(),
-            IssuerPolicy::AnyIssuer => &[],
-        };
+        let issuers = self.trusted_issuers();
         let read = async { Ok(Arc::new(AgentRules::read(&*self.ports.store, workload, issuers).await?)) };
         self.caches.agent_rules.get(workload, read).await
     }
@@ -233,6 +261,9 @@ impl Services {
         let workload = self.live_workload(id).await?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no workload identity named `{name}`"))
         })?;
+        if let Some(user) = &user {
+            self.let_in(user.key, workload.id, user.signed_in_at).await?;
+        }
         let now = self.now();
         let claims = WatClaims {
             id: Id::random(&*self.ports.random),
@@ -243,6 +274,8 @@ impl Services {
             issued_at: now,
             expires_at: now.plus(WAT_LIFE),
             jwt_expires_at: user.as_ref().and_then(|user| user.expires_at),
+            // What a process that has not heard of a sign-out yet issues, ends by it all the same.
+            signed_in_at: user.as_ref().filter(|user| user.issuer.is_some()).and_then(|it| it.signed_in_at),
             jwt_handle: None,
         };
         let plaintext = serde_json::to_vec(&claims).map_err(Error::internal)?;
@@ -283,10 +316,11 @@ impl Services {
         Ok(claims)
     }
 
-    /// Opens a workload access token and checks that it is alive: not ended, its workload not deleted, its epoch current.
+    /// Opens a workload access token and checks that it is alive: not ended, its workload not deleted, its epoch current, its
+    /// user not banned (D15).
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`; `AccessDenied` for a blocked user.
     pub(crate) async fn bearer(&self, token: &Secret, wanted: Wanted<'_>) -> Result<Bearer> {
         let sealed = encoding::unbase64url(token.expose()).ok_or_else(not_ours)?;
         let is_cold = self.read_ahead_of_bearer(token, &sealed, wanted).await;
@@ -298,6 +332,9 @@ impl Services {
             .ok_or_else(|| refused("its workload identity was deleted"))?;
         if workload.epoch != claims.epoch {
             return Err(refused("its workload identity has ended all tokens issued before; get a new one"));
+        }
+        if let Some(user) = claims.user {
+            self.let_in(user, workload.id, claims.sign_in()).await?;
         }
         Ok(Bearer { claims, workload })
     }

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use agent_identity_core::WorkloadName;
 use agent_identity_core::authorizer::{
-    AuthorizerOptions, CustomJwtAuthorizer, DiscoveryUrl, MAX_AUTHORIZERS,
+    AgentAuthorizers, AuthorizerOptions, CustomJwtAuthorizer, MAX_AUTHORIZERS,
 };
 use agent_identity_core::error::ErrorKind;
+use agent_identity_core::issuer::{IssuerRecord, parse_trusted_issuers};
 use agent_identity_core::name::AuthorizerName;
+use agent_identity_core::record;
 use agent_identity_core::store::Kind;
 use agent_identity_core::{Result, Secret};
 use agent_identity_service::Services;
@@ -30,17 +32,17 @@ fn named(name: &str) -> AuthorizerName {
     AuthorizerName::parse(name).unwrap()
 }
 
+fn rules(discovery_url: &str, audience: &str) -> CustomJwtAuthorizer {
+    let rules = serde_json::json!({"discoveryUrl": discovery_url, "allowedAudience": [audience]});
+    serde_json::from_value(rules).unwrap()
+}
+
 async fn put_in(world: &World, services: &Services, name: &str, audience: &str) -> Result<u64> {
     let url = "https://idp.example/.well-known/openid-configuration";
     let action = PutAuthorizer {
         agent: agent(),
         name: named(name),
-        configuration: CustomJwtAuthorizer {
-            discovery_url: DiscoveryUrl::parse(url).unwrap(),
-            allowed_audience: vec![audience.to_owned()],
-            allowed_clients: Vec::new(),
-            allowed_scopes: Vec::new(),
-        },
+        configuration: rules(url, audience),
         options: AuthorizerOptions::default(),
     };
     services.put_authorizer(world.admin.authorize(action).unwrap()).await
@@ -63,7 +65,7 @@ async fn list(
     let page = PageRequest { max_results, next_token };
     let action = world.admin.authorize(ListAuthorizers { agent: agent(), page }).unwrap();
     let page = world.services.list_authorizers(action).await.unwrap();
-    (page.items.iter().map(|it| it.value.name.as_str().to_owned()).collect(), page.next_token)
+    (page.items.iter().map(|it| it.name.as_str().to_owned()).collect(), page.next_token)
 }
 
 async fn delete_workload(world: &World, services: &Services) -> Result<()> {
@@ -72,7 +74,9 @@ async fn delete_workload(world: &World, services: &Services) -> Result<()> {
 }
 
 fn authorizers(world: &World) -> usize {
-    world.store.rows().iter().filter(|row| row.key.kind == Kind::Authorizer).count()
+    let rows = world.store.rows();
+    let stored = rows.iter().filter(|row| row.key.kind == Kind::Authorizer);
+    stored.map(|row| record::parse::<AgentAuthorizers>(row).unwrap().value.authorizers.len()).sum()
 }
 
 async fn with_agent() -> World {
@@ -90,13 +94,14 @@ async fn putting_again_replaces_and_moves_the_version() {
     let action = GetAuthorizer { agent: agent(), name: named("people") };
     let found = world.services.get_authorizer(world.admin.authorize(action).unwrap()).await.unwrap();
     assert_eq!(
-        (found.version, found.value.configuration.allowed_audience.as_slice()),
+        (found.version, found.configuration.allowed_audience.as_slice()),
         (2, &["others".to_owned()][..])
     );
-    assert!(found.value.updated_at > found.value.created_at);
+    assert!(found.updated_at > found.created_at);
     let workload = GetWorkload { name: agent() };
     let workload = world.services.get_workload(world.admin.authorize(workload).unwrap()).await.unwrap();
-    assert_eq!(found.value.workload, workload.id);
+    let row = world.store.rows().into_iter().find(|row| row.key.kind == Kind::Authorizer).unwrap();
+    assert_eq!(record::parse::<AgentAuthorizers>(&row).unwrap().value.workload, workload.id);
     assert_eq!(workload.updated_at, workload.created_at, "the workload itself did not change");
 }
 
@@ -283,7 +288,121 @@ async fn rules_are_remembered_for_as_long_as_other_records_and_a_change_here_hol
     jwt_token(&world, &warm, &other_issuer).await.unwrap();
     world.store.take_calls();
     jwt_token(&world, &warm, &other_issuer).await.unwrap();
-    assert_eq!(world.store.take_calls().query, 0);
+    assert_eq!(world.store.take_calls(), agent_identity_testkit::Calls::default());
     put_in(&world, &warm, "people", "agents").await.unwrap();
     assert_eq!(refused(jwt_token(&world, &warm, &other_issuer).await).0, ErrorKind::Unauthorized);
+}
+
+/// Puts an authorizer of the issuer, whose users shall be known by this claim.
+async fn put_claim(
+    world: &World,
+    services: &Services,
+    agent: &str,
+    url: &str,
+    claim: Option<&str>,
+) -> Result<u64> {
+    let action = PutAuthorizer {
+        agent: WorkloadName::parse(agent).unwrap(),
+        name: named("people"),
+        configuration: rules(url, "agents"),
+        options: AuthorizerOptions {
+            subject_claim: claim.map(str::to_owned),
+            ..AuthorizerOptions::default()
+        },
+    };
+    services.put_authorizer(world.admin.authorize(action).unwrap()).await
+}
+
+const OPENID: &str = "https://idp.example/.well-known/openid-configuration";
+const OAUTH: &str = "https://idp.example/.well-known/oauth-authorization-server";
+
+#[tokio::test]
+async fn d10_the_first_authorizer_of_an_issuer_says_by_which_claim_its_users_are_known() {
+    let world = with_agent().await;
+    world.create_workload("other-agent").await;
+    let services = &world.services;
+    put_claim(&world, services, AGENT, OPENID, Some("oid")).await.unwrap();
+    let row = world.store.rows().into_iter().find(|row| row.key.kind == Kind::Issuer).unwrap();
+    let kept = record::parse::<IssuerRecord>(&row).unwrap().value;
+    assert_eq!(
+        (row.key, kept.issuer.as_str()),
+        (IssuerRecord::key("https://idp.example/"), "https://idp.example")
+    );
+    assert_eq!((kept.subject_claim.as_str(), kept.discovery_url.as_str()), ("oid", OPENID));
+    // Whoever comes later, for whichever agent and by whichever document of the issuer, is told so.
+    for url in [OPENID, OAUTH] {
+        let (kind, text) = refused(put_claim(&world, services, "other-agent", url, Some("sub")).await);
+        assert_eq!(kind, ErrorKind::Validation);
+        assert!(text.contains("options.subjectClaim: must be `oid`"), "{text}");
+    }
+    put_claim(&world, services, "other-agent", OAUTH, None).await.unwrap();
+    let action = GetAuthorizer { agent: WorkloadName::parse("other-agent").unwrap(), name: named("people") };
+    let found = services.get_authorizer(world.admin.authorize(action).unwrap()).await.unwrap();
+    assert_eq!((found.subject_claim.as_str(), found.options.subject_claim), ("oid", None));
+    // It outlives all its authorizers: there may be users.
+    delete_workload(&world, services).await.unwrap();
+    world.create_workload(AGENT).await;
+    assert!(put_claim(&world, services, AGENT, OPENID, Some("sub")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn d10_two_that_name_an_issuer_at_once_do_not_both_decide() {
+    for _ in 0..20 {
+        let world = Arc::new(with_agent().await);
+        world.create_workload("other-agent").await;
+        let put = |agent: &'static str, claim: &'static str| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                put_claim(&world, &world.services, agent, OPENID, Some(claim)).await.is_ok()
+            })
+        };
+        let (one, other) = (put(AGENT, "oid"), put("other-agent", "sub"));
+        assert!(one.await.unwrap() ^ other.await.unwrap(), "exactly one");
+    }
+}
+
+#[tokio::test]
+async fn d10_an_authorizer_that_disagrees_with_the_deployment_is_refused() {
+    let world = with_agent().await;
+    let issuer = "issuer=https://idp.example/,audience=a,subject-claim=oid";
+    let strict = world.process_that_trusts(5, parse_trusted_issuers(issuer).unwrap());
+    assert!(put_claim(&world, &strict, AGENT, OPENID, Some("sub")).await.is_err());
+    put_claim(&world, &strict, AGENT, OPENID, None).await.unwrap();
+    let other = "issuer=https://idp.example,audience=a";
+    let later = world.process_that_trusts(6, parse_trusted_issuers(other).unwrap());
+    let (_, text) = refused(put_claim(&world, &later, AGENT, OPENID, None).await);
+    assert!(text.contains("known by `oid`") && text.contains("known by `sub`"), "{text}");
+}
+
+#[tokio::test]
+async fn d10_rules_of_the_deployment_that_know_users_by_another_claim_let_nobody_in() {
+    let world = with_agent().await;
+    world.create_workload("other-agent").await;
+    let good = format!("https://idp.example/|ada|{LATER}|agents");
+    world.wat_for_jwt(AGENT, &good).await;
+    put_claim(&world, &world.services, "other-agent", OPENID, Some("oid")).await.unwrap();
+    let (kind, text) = refused(jwt_token(&world, &world.services, &good).await);
+    assert_eq!(kind, ErrorKind::Unauthorized);
+    assert!(text.contains("known by `oid`"), "{text}");
+}
+
+#[tokio::test]
+async fn rules_that_are_too_large_together_are_a_quota() {
+    let world = with_agent().await;
+    let large = |name: &str| PutAuthorizer {
+        agent: agent(),
+        name: named(name),
+        configuration: CustomJwtAuthorizer {
+            allowed_clients: vec!["x".repeat(200_000)],
+            ..rules(OPENID, "agents")
+        },
+        options: AuthorizerOptions::default(),
+    };
+    let put =
+        async |name: &str| world.services.put_authorizer(world.admin.authorize(large(name)).unwrap()).await;
+    put("one").await.unwrap();
+    let (kind, text) = refused(put("two").await);
+    assert_eq!(kind, ErrorKind::Quota);
+    assert!(text.contains("358400 bytes together"), "{text}");
+    put("one").await.unwrap();
 }

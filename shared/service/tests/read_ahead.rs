@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use world::{AGENT, CALENDAR, Reply, World, config, request};
 
 /// How long the processes of these tests remember records.
-const LIFE: Duration = Duration::from_secs(1);
+const LIFE: Duration = Duration::from_secs(2);
 
 /// A key service that counts, and hides nothing.
 #[derive(Default)]

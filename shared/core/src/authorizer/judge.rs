@@ -1,16 +1,18 @@
 //! All authorizers of an agent against one token: default deny, and one of them must pass.
 
-use super::{Authorizer, Denial, MAX_AUTHORIZERS};
+use super::{AgentAuthorizers, Authorizer, Denial, Rule};
 use crate::issuer::{
-    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, default_subject_claim,
+    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken, without_slash,
 };
 use crate::record;
-use crate::store::{Kind, Query, Store};
-use crate::{Result, Secret, WorkloadName};
+use crate::store::{Consistency, Key, Row, Store};
+use crate::workload::Workload;
+use crate::{Id, Result, Secret, WorkloadName};
 
 /// The authorizers of one agent, ready to judge.
 #[derive(Clone, Debug, Default)]
 pub struct AgentRules {
+    workload: Option<Id<Workload>>,
     authorizers: Vec<Authorizer>,
     /// At the same places.
     pub(super) profiles: Vec<TokenProfile>,
@@ -34,35 +36,74 @@ pub enum Refused {
     Denied(Denial),
 }
 
+/// What one authorizer says of a token, rule by rule.
+#[derive(Clone, Debug)]
+pub struct Explained<'a> {
+    /// Which of them.
+    pub authorizer: &'a Authorizer,
+    /// Whether the token is genuine, of its issuer and valid now: only then do rules count.
+    pub token: Result<VerifiedToken, TokenRefused>,
+    /// Its rules in their order, and whether each holds.
+    pub rules: Vec<(Rule<'a>, bool)>,
+}
+
+impl Explained<'_> {
+    /// Whether it lets the token pass.
+    pub fn passes(&self) -> bool {
+        self.token.is_ok()
+            && self.authorizer.configuration.has_rule()
+            && self.rules.iter().all(|(_, holds)| *holds)
+    }
+}
+
 impl AgentRules {
-    /// From the authorizers. Who a user is must not depend on which way their token came in (D10): an issuer's subject claim is
-    /// the one of its record among `issuers`, and `sub` where it has none.
-    pub fn new(authorizers: Vec<Authorizer>, issuers: &[TrustedIssuer]) -> Self {
+    /// From the authorizers. Who a user is must not depend on which way their token came in (D10): where the deployment has a
+    /// record of the issuer among `issuers` that names another claim than the authorizer, no token passes it.
+    pub fn new(authorizers: AgentAuthorizers, issuers: &[TrustedIssuer]) -> Self {
+        let AgentAuthorizers { workload, authorizers } = authorizers;
         let profile = |authorizer: &Authorizer| {
-            let names = authorizer.configuration.discovery_url.issuers();
-            let record = issuers.iter().find(|record| names.contains(&record.issuer));
-            let claim = record.map_or_else(default_subject_claim, |record| record.subject_claim.clone());
-            authorizer.profile(&claim)
+            let mut profile = authorizer.profile();
+            let differs = |record: &TrustedIssuer| {
+                without_slash(&record.issuer) == authorizer.configuration.discovery_url.issuer()
+                    && record.subject_claim != profile.subject_claim
+            };
+            if issuers.iter().any(differs) {
+                profile.issuers.clear();
+            }
+            profile
         };
         let profiles = authorizers.iter().map(profile).collect();
-        Self { authorizers, profiles }
+        Self { workload: Some(workload), authorizers, profiles }
     }
 
-    /// Reads those of an agent, in one query that sees every write before it.
+    /// The row to read them from.
+    pub fn key(agent: &WorkloadName) -> Key {
+        AgentAuthorizers::key(agent)
+    }
+
+    /// From the row of [`AgentRules::key`]; without one the agent has none.
     ///
     /// # Errors
-    /// Those of the store; `Internal` for a record that this release does not understand.
+    /// `Internal` for a record that this release does not understand.
+    pub fn of_row(row: Option<&Row>, issuers: &[TrustedIssuer]) -> Result<Self> {
+        match row {
+            Some(row) => Ok(Self::new(record::parse(row)?.value, issuers)),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Reads those of an agent, in one get that sees every write before it.
+    ///
+    /// # Errors
+    /// Those of the store, and of [`AgentRules::of_row`].
     pub async fn read(store: &dyn Store, agent: &WorkloadName, issuers: &[TrustedIssuer]) -> Result<Self> {
-        let query = Query {
-            kind: Kind::Authorizer,
-            partition: agent.as_str().to_owned(),
-            after: None,
-            limit: MAX_AUTHORIZERS,
-        };
-        let rows = store.query(query).await?;
-        let authorizers =
-            rows.iter().map(|row| Ok(record::parse(row)?.value)).collect::<Result<Vec<Authorizer>>>()?;
-        Ok(Self::new(authorizers, issuers))
+        let row = store.get(&Self::key(agent), Consistency::Strong).await?;
+        Self::of_row(row.as_ref(), issuers)
+    }
+
+    /// The workload that they are for; `None` where there are none.
+    pub const fn workload(&self) -> Option<Id<Workload>> {
+        self.workload
     }
 
     /// Whether there are none.
@@ -89,5 +130,31 @@ impl AgentRules {
             }
         }
         Err(Refused::Denied(denial.unwrap_or(Denial::NoAuthorizer)))
+    }
+
+    /// What each of them says of a token, for who looks for the cause.
+    pub async fn explain(&self, verifier: &dyn TokenVerifier, token: &Secret) -> Vec<Explained<'_>> {
+        let mut all = Vec::new();
+        for (authorizer, profile) in self.authorizers.iter().zip(&self.profiles) {
+            let verified = if profile.issuers.is_empty() {
+                Err(TokenRefused::Invalid {
+                    code: "subject_claim",
+                    reason: "the deployment's trusted issuers name another claim for the users of its issuer"
+                        .to_owned(),
+                })
+            } else {
+                verifier.verify_claims(token, std::slice::from_ref(profile)).await
+            };
+            let (token, rules) = match verified {
+                Ok(claims) => {
+                    let rules =
+                        authorizer.rules().map(|rule| (rule, authorizer.holds(rule, &claims))).collect();
+                    (Ok(claims.token), rules)
+                }
+                Err(refused) => (Err(refused), Vec::new()),
+            };
+            all.push(Explained { authorizer, token, rules });
+        }
+        all
     }
 }

@@ -2,15 +2,15 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::issuer::VerifiedToken;
+use crate::issuer::{ClaimValue, TrustedIssuer, VerifiedToken};
 
 fn authorizer(configuration: serde_json::Value, options: serde_json::Value) -> Authorizer {
     let mut configuration = configuration;
     configuration["discoveryUrl"] = json!("https://idp.example/.well-known/openid-configuration");
     Authorizer {
-        workload: Id::from_bytes([1; 16]),
-        agent: WorkloadName::parse("agent").unwrap(),
         name: AuthorizerName::parse("people").unwrap(),
+        version: 1,
+        subject_claim: "sub".to_owned(),
         configuration: serde_json::from_value(configuration).unwrap(),
         options: serde_json::from_value(options).unwrap(),
         created_at: Timestamp::EPOCH,
@@ -26,11 +26,13 @@ fn claims() -> VerifiedClaims {
             subject: "ada".to_owned(),
             expires_at: Timestamp::from_seconds(100),
             issued_at: None,
+            auth_time: None,
         },
         audiences: vec!["other".to_owned(), "agents".to_owned()],
         client_id: Some("front-end".to_owned()),
         authorized_party: None,
         scopes: vec!["read".to_owned(), "write".to_owned()],
+        custom: Vec::new(),
         met: vec![0],
     }
 }
@@ -99,7 +101,7 @@ fn a_record_with_a_rule_that_is_not_understood_is_not_read() {
     let configuration = json!({
         "discoveryUrl": "https://idp.example/.well-known/openid-configuration",
         "allowedAudience": ["a"],
-        "customClaims": [],
+        "ruleOfLater": [],
     });
     assert!(serde_json::from_value::<CustomJwtAuthorizer>(configuration).is_err());
     assert!(serde_json::from_value::<AuthorizerOptions>(json!({"introspection": true})).is_err());
@@ -123,12 +125,27 @@ fn the_issuer_is_what_stands_before_the_well_known_path() {
         issuers("https://idp.example/t/v2.0/.well-known/openid-configuration"),
         ["https://idp.example/t/v2.0", "https://idp.example/t/v2.0/"]
     );
+    assert_eq!(
+        issuers("https://idp.example/.well-known/oauth-authorization-server/tenant")[0],
+        "https://idp.example/tenant",
+        "RFC 8414 §3.1"
+    );
+    assert_eq!(
+        issuers("https://idp.example/.well-known/oauth-authorization-server")[0],
+        "https://idp.example"
+    );
     for wrong in [
         "",
         "https://idp.example",
         "https://idp.example/.well-known/openid-configuration/",
         "https://idp.example/.well-known/openid-configuration?x",
-        "https://idp.example/.well-known/oauth-authorization-server",
+        "https://idp.example/.well-known/something-else",
+        "https://idp.example/.well-known/openid-configurations",
+        "https://idp.example/.well-known/oauth-authorization-server/",
+        "https://idp.example/.well-known/oauth-authorization-server//tenant",
+        "https://idp.example/.well-known/oauth-authorization-server/tenant/",
+        "https://idp.example/one/.well-known/oauth-authorization-server/two",
+        "https://idp.example/.well-known/openid-configuration/.well-known/openid-configuration",
         "https://idp.example//.well-known/openid-configuration",
         "https:///.well-known/openid-configuration",
         "https://u@idp.example/.well-known/openid-configuration",
@@ -146,35 +163,179 @@ fn the_issuer_is_what_stands_before_the_well_known_path() {
 #[test]
 fn the_profile_carries_the_options() {
     let options = json!({"leewaySeconds": 5, "requiredTyp": "at+jwt", "algorithms": ["ES256"], "maxTokenAgeSeconds": 60});
-    let profile = authorizer(json!({}), options).profile("oid");
+    let profile = Authorizer { subject_claim: "oid".to_owned(), ..authorizer(json!({}), options) }.profile();
     assert_eq!(profile.leeway, Duration::from_secs(5));
     assert_eq!((profile.typ.as_deref(), profile.subject_claim.as_str()), (Some("at+jwt"), "oid"));
     assert_eq!(
         (profile.algorithms, profile.max_age),
         (vec![Algorithm::ES256], Some(Duration::from_secs(60)))
     );
-    let plain = authorizer(json!({}), json!({})).profile("sub");
+    let plain = authorizer(json!({}), json!({})).profile();
     assert_eq!((plain.leeway, plain.max_age), (LEEWAY, None));
 }
 
+fn rules(authorizers: Vec<Authorizer>, issuers: &[TrustedIssuer]) -> AgentRules {
+    AgentRules::new(AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers }, issuers)
+}
+
 #[test]
-fn d10_the_subject_claim_is_that_of_the_issuers_record() {
-    use crate::issuer::TrustedIssuer;
-    let record = |issuer: &str| TrustedIssuer {
+fn d10_where_the_deployment_says_that_another_claim_names_the_users_no_token_passes() {
+    let record = |issuer: &str, claim: &str| TrustedIssuer {
         issuer: issuer.to_owned(),
         audiences: vec!["a".to_owned()],
         clients: Vec::new(),
         algorithms: Vec::new(),
         typ: None,
-        subject_claim: "oid".to_owned(),
+        subject_claim: claim.to_owned(),
     };
-    let claim = |issuers: &[TrustedIssuer]| {
-        let rules = AgentRules::new(vec![authorizer(json!({}), json!({}))], issuers);
-        rules.profiles[0].subject_claim.clone()
+    let issuers = |issuers: &[TrustedIssuer]| {
+        rules(vec![authorizer(json!({}), json!({}))], issuers).profiles[0].issuers.clone()
     };
-    assert_eq!(claim(&[record("https://idp.example")]), "oid");
-    assert_eq!(claim(&[record("https://idp.example/")]), "oid");
-    assert_eq!(claim(&[record("https://other.example")]), "sub");
+    let both = ["https://idp.example", "https://idp.example/"];
+    assert_eq!(issuers(&[]), both);
+    assert_eq!(issuers(&[record("https://idp.example", "sub")]), both);
+    assert_eq!(issuers(&[record("https://other.example", "oid")]), both);
+    assert!(issuers(&[record("https://idp.example", "oid")]).is_empty());
+    assert!(issuers(&[record("https://idp.example/", "oid")]).is_empty());
+}
+
+#[test]
+fn authorizers_stand_by_name_and_a_name_stands_once() {
+    let named = |name: &str, version| Authorizer {
+        name: AuthorizerName::parse(name).unwrap(),
+        version,
+        ..authorizer(json!({}), json!({}))
+    };
+    let mut all = AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers: Vec::new() };
+    for (name, version) in [("b", 1), ("a", 1), ("c", 1), ("b", 2)] {
+        all.put(named(name, version));
+    }
+    let stand: Vec<_> = all.authorizers.iter().map(|it| (it.name.as_str(), it.version)).collect();
+    assert_eq!(stand, [("a", 1), ("b", 2), ("c", 1)]);
+    assert_eq!(all.get(&AuthorizerName::parse("b").unwrap()).unwrap().version, 2);
+}
+
+fn custom(kind: &str, operator: &str, value: serde_json::Value) -> serde_json::Value {
+    let member = if value.is_array() { "matchValueStringList" } else { "matchValueString" };
+    json!({
+        "inboundTokenClaimName": "group", "inboundTokenClaimValueType": kind,
+        "authorizingClaimMatchValue": {"claimMatchValue": {member: value}, "claimMatchOperator": operator},
+    })
+}
+
+/// Whether a token whose claim has this value keeps the rule.
+fn holds(rule: &serde_json::Value, value: Option<ClaimValue>) -> bool {
+    let custom = value.map(|value| ("group".to_owned(), value)).into_iter().collect();
+    match check(json!({ "customClaims": [rule] }), &VerifiedClaims { custom, ..claims() }) {
+        Ok(()) => true,
+        Err(denial) => {
+            assert_eq!(denial, Denial::Claim);
+            false
+        }
+    }
+}
+
+fn text(text: &str) -> Option<ClaimValue> {
+    Some(ClaimValue::Text(text.to_owned()))
+}
+
+fn texts(list: &[&str]) -> Option<ClaimValue> {
+    Some(ClaimValue::Texts(list.iter().map(|it| (*it).to_owned()).collect()))
+}
+
+#[test]
+fn a_text_equals_its_value_or_has_it_as_a_word_and_never_as_a_part_of_one() {
+    let equals = custom("STRING", "EQUALS", json!("admin"));
+    let contains = custom("STRING", "CONTAINS", json!("admin"));
+    for (value, is_equal, is_contained) in [
+        ("admin", true, true),
+        ("staff admin", false, true),
+        ("admin staff", false, true),
+        ("nonadmin", false, false),
+        ("admins", false, false),
+        ("Admin", false, false),
+        ("admin,staff", false, false),
+        ("staff\tadmin", false, false),
+        ("", false, false),
+    ] {
+        assert_eq!(holds(&equals, text(value)), is_equal, "{value:?}");
+        assert_eq!(holds(&contains, text(value)), is_contained, "{value:?}");
+    }
+}
+
+#[test]
+fn a_list_has_the_value_or_one_of_the_values() {
+    let contains = custom("STRING_ARRAY", "CONTAINS", json!("b"));
+    let any = custom("STRING_ARRAY", "CONTAINS_ANY", json!(["b", "c"]));
+    assert!(holds(&contains, texts(&["a", "b"])) && holds(&any, texts(&["a", "b"])));
+    assert!(!holds(&contains, texts(&["a", "c"])) && holds(&any, texts(&["a", "c"])));
+    for other in [texts(&["a"]), texts(&[]), texts(&["a b"])] {
+        assert!(!holds(&contains, other.clone()) && !holds(&any, other));
+    }
+}
+
+#[test]
+fn a_claim_that_is_absent_or_of_another_form_does_not_hold() {
+    let of_text = [custom("STRING", "EQUALS", json!("a")), custom("STRING", "CONTAINS", json!("a"))];
+    let of_list = [
+        custom("STRING_ARRAY", "CONTAINS", json!("a")),
+        custom("STRING_ARRAY", "CONTAINS_ANY", json!(["a"])),
+    ];
+    for rule in of_text.iter().chain(&of_list) {
+        assert!(!holds(rule, None) && !holds(rule, Some(ClaimValue::Other)), "{rule}");
+    }
+    assert!(of_text.iter().all(|rule| holds(rule, text("a")) && !holds(rule, texts(&["a"]))));
+    assert!(of_list.iter().all(|rule| holds(rule, texts(&["a"])) && !holds(rule, text("a"))));
+}
+
+#[test]
+fn all_custom_claims_must_hold_beside_everything_else() {
+    let rule = |value: &str| custom("STRING", "EQUALS", json!(value));
+    let found = VerifiedClaims { custom: vec![("group".to_owned(), text("a").unwrap())], ..claims() };
+    assert_eq!(check(json!({"customClaims": [rule("a")], "allowedAudience": ["agents"]}), &found), Ok(()));
+    assert_eq!(check(json!({"customClaims": [rule("a"), rule("b")]}), &found), Err(Denial::Claim));
+    let other_audience = json!({"customClaims": [rule("a")], "allowedAudience": ["x"]});
+    assert_eq!(check(other_audience, &found), Err(Denial::Audience));
+    let named = authorizer(json!({"customClaims": [rule("a"), rule("b")]}), json!({}));
+    assert_eq!(named.profile().claims, ["group", "group"]);
+}
+
+#[test]
+fn what_only_some_workloads_may_call_no_users_token_passes() {
+    let rules = json!({"allowedAudience": ["agents"], "allowedWorkloadConfiguration": {"workloadIdentities": ["agent"]}});
+    assert_eq!(check(rules, &claims()), Err(Denial::Workload));
+    let alone = json!({"allowedWorkloadConfiguration": {"workloadIdentities": ["agent"]}});
+    assert_eq!(check(alone, &claims()), Err(Denial::NoRule));
+}
+
+proptest! {
+    /// Whatever AWS may mean by CONTAINS on a text, a part of it is the least: nothing passes here that would not there.
+    #[test]
+    fn contains_on_a_text_never_lets_more_pass_than_a_part_of_it_would(value in "[ab]{1,2}", found in "[ab ]{0,6}") {
+        if holds(&custom("STRING", "CONTAINS", json!(value)), text(&found)) {
+            prop_assert!(found.contains(&value));
+        }
+        if holds(&custom("STRING", "EQUALS", json!(value)), text(&found)) {
+            prop_assert_eq!(&found, &value);
+            prop_assert!(holds(&custom("STRING", "CONTAINS", json!(value)), text(&found)));
+        }
+    }
+
+    /// The rules that are shown one by one are those that decide.
+    #[test]
+    fn a_token_passes_if_every_rule_that_is_shown_holds(audience in "[ab]", client in "[ab]", scope in "[ab]", group in "[ab]") {
+        let rules = authorizer(json!({
+            "allowedAudience": ["a"], "allowedClients": ["a"], "allowedScopes": ["a"],
+            "customClaims": [custom("STRING", "EQUALS", json!("a"))],
+        }), json!({}));
+        let claims = VerifiedClaims {
+            audiences: vec![audience], client_id: Some(client), scopes: vec![scope],
+            custom: vec![("group".to_owned(), ClaimValue::Text(group))], ..claims()
+        };
+        let broken: Vec<_> = rules.rules().filter(|rule| !rules.holds(*rule, &claims)).collect();
+        prop_assert_eq!(rules.check(&claims).err(), broken.first().map(|rule| rule.denial()));
+        prop_assert_eq!(rules.rules().count(), 4);
+    }
 }
 
 proptest! {
@@ -201,7 +362,7 @@ proptest! {
     }
 
     #[test]
-    fn a_discovery_url_round_trips_and_its_issuers_are_plain(text in "https?://[a-z@#?/ \\\\]{0,12}(/.well-known/openid-configuration)?") {
+    fn a_discovery_url_round_trips_and_its_issuers_are_plain(text in "https?://[a-z@#?/ \\\\]{0,12}(/.well-known/(openid-configuration|oauth-authorization-server)(/[a-z]{0,3})?)?") {
         if let Ok(url) = DiscoveryUrl::parse(&text) {
             prop_assert_eq!(url.as_str(), &text);
             prop_assert!(url.issuers().iter().all(|issuer| !issuer.contains(['@', '#', '?', ' ', '\\'])));

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Consistency, Key, MAX_BATCH, Query, Row, Store, StoreError, Write};
+use super::{Consistency, Key, Kind, MAX_BATCH, Query, Row, Store, StoreError, Write};
 use crate::{Clock, Timestamp};
 
 /// How long a row that was read ahead answers reads: no longer than an eventual read may miss a write anyway.
 const LIFE: Duration = Duration::from_secs(1);
 
 /// A store whose [`Store::read_ahead`] reads several rows in one call. Until a second later they answer reads with
-/// [`Consistency::Eventual`]; all other calls, and rows that were not there, go to the store behind it.
+/// [`Consistency::Eventual`]; all other calls go to the store behind it, and so do reads of rows that were not there, but for
+/// those that usually are not there.
 pub struct ReadAhead {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     /// Each row with the time of `Clock::elapsed` before it was read.
-    rows: Mutex<HashMap<Key, (Duration, Row)>>,
+    rows: Mutex<HashMap<Key, (Duration, Option<Row>)>>,
 }
 
 impl ReadAhead {
@@ -27,16 +28,22 @@ impl ReadAhead {
         Self { store, clock, rows: Mutex::default() }
     }
 
-    fn rows(&self) -> MutexGuard<'_, HashMap<Key, (Duration, Row)>> {
+    fn rows(&self) -> MutexGuard<'_, HashMap<Key, (Duration, Option<Row>)>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A row that was read ahead and is good still.
-    fn row(&self, key: &Key) -> Option<Row> {
+    /// A row that was read ahead and is good still; the inner `None` is one that was not there.
+    fn row(&self, key: &Key) -> Option<Option<Row>> {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let (read_at, row) = self.rows().get(key)?.clone();
-        (is_fresh(read_at, elapsed) && row.expires_at.is_none_or(|end| end > now)).then_some(row)
+        let is_live = |row: &Row| row.expires_at.is_none_or(|end| end > now);
+        (is_fresh(read_at, elapsed) && row.as_ref().is_none_or(is_live)).then_some(row)
     }
+}
+
+/// Whether no row is the rule, which must not cost a call each time.
+const fn is_rare(kind: Kind) -> bool {
+    matches!(kind, Kind::Denial)
 }
 
 fn is_fresh(read_at: Duration, now: Duration) -> bool {
@@ -47,7 +54,7 @@ fn is_fresh(read_at: Duration, now: Duration) -> bool {
 impl Store for ReadAhead {
     async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
         match (consistency, self.row(key)) {
-            (Consistency::Eventual, Some(row)) => Ok(Some(row)),
+            (Consistency::Eventual, Some(row)) => Ok(row),
             _ => self.store.get(key, consistency).await,
         }
     }
@@ -74,7 +81,8 @@ impl Store for ReadAhead {
         let found = self.store.batch_get(&missing, Consistency::Eventual).await.unwrap_or_default();
         let mut rows = self.rows();
         rows.retain(|_, (earlier, _)| is_fresh(*earlier, read_at));
-        rows.extend(found.into_iter().flatten().map(|row| (row.key.clone(), (read_at, row))));
+        let found = missing.into_iter().zip(found).filter(|(key, row)| row.is_some() || is_rare(key.kind));
+        rows.extend(found.map(|(key, row)| (key, (read_at, row))));
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {

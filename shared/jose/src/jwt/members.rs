@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use agent_identity_core::issuer::ClaimValue;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What takes the members of an object.
@@ -111,20 +112,36 @@ pub(super) enum Texts<'de> {
     List(Vec<Cow<'de, str>>),
 }
 
-impl<'de> Texts<'de> {
+impl Texts<'_> {
     /// All of them.
-    pub(super) fn into_list(self) -> Vec<Cow<'de, str>> {
+    pub(super) fn list(&self) -> &[Cow<'_, str>] {
         match self {
-            Self::One(text) => vec![text],
+            Self::One(text) => std::slice::from_ref(text),
             Self::List(list) => list,
         }
     }
 
+    /// All of them, as they are handed on.
+    pub(super) fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text.into_owned()],
+            Self::List(list) => list.into_iter().map(Cow::into_owned).collect(),
+        }
+    }
+
     /// As scopes: one text is a list of them, separated by spaces (RFC 6749 §3.3).
-    pub(super) fn into_scopes(self) -> Vec<String> {
+    pub(super) fn scopes(&self) -> Vec<String> {
         match self {
             Self::One(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
-            Self::List(list) => list.into_iter().map(Cow::into_owned).collect(),
+            Self::List(list) => list.iter().map(|scope| scope.clone().into_owned()).collect(),
+        }
+    }
+
+    /// As the value of a claim that a rule looks at.
+    pub(super) fn value(&self) -> ClaimValue {
+        match self {
+            Self::One(text) => ClaimValue::Text(text.clone().into_owned()),
+            Self::List(list) => ClaimValue::Texts(list.iter().map(|it| it.clone().into_owned()).collect()),
         }
     }
 }
@@ -161,59 +178,86 @@ impl<'de> serde::Deserialize<'de> for Texts<'de> {
     }
 }
 
-/// Text, or something else that does not matter.
-pub(super) struct MaybeText<'de>(pub(super) Option<Cow<'de, str>>);
+/// Any value, of which texts, lists of texts, and numbers that are not negative matter.
+pub(super) enum AnyValue<'de> {
+    Text(Cow<'de, str>),
+    Number(f64),
+    /// A list of texts and of nothing else.
+    Texts(Vec<Cow<'de, str>>),
+    Other,
+}
 
-impl<'de> serde::Deserialize<'de> for MaybeText<'de> {
+impl<'de> serde::Deserialize<'de> for AnyValue<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+        deserializer.deserialize_any(Any { in_list: false })
+    }
+}
 
-        impl<'de> Visitor<'de> for Any {
-            type Value = MaybeText<'de>;
+/// Reads any value, and of a list in a list no more than that it is none of texts: depth costs nothing.
+struct Any {
+    in_list: bool,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
+impl<'de> DeserializeSeed<'de> for Any {
+    type Value = AnyValue<'de>;
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(Some(Cow::Borrowed(text))))
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<AnyValue<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
-            fn visit_str<E>(self, text: &str) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(Some(Cow::Owned(text.to_owned()))))
-            }
+impl<'de> Visitor<'de> for Any {
+    type Value = AnyValue<'de>;
 
-            fn visit_bool<E>(self, _: bool) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(None))
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
 
-            fn visit_i64<E>(self, _: i64) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(None))
-            }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Text(Cow::Borrowed(text)))
+    }
 
-            fn visit_u64<E>(self, _: u64) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(None))
-            }
+    fn visit_str<E>(self, text: &str) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Text(Cow::Owned(text.to_owned())))
+    }
 
-            fn visit_f64<E>(self, _: f64) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(None))
-            }
+    fn visit_bool<E>(self, _: bool) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Other)
+    }
 
-            fn visit_unit<E>(self) -> Result<MaybeText<'de>, E> {
-                Ok(MaybeText(None))
-            }
+    fn visit_i64<E>(self, _: i64) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Other)
+    }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<MaybeText<'de>, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(MaybeText(None))
-            }
+    fn visit_u64<E>(self, number: u64) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Number(number as f64))
+    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MaybeText<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(MaybeText(None))
+    fn visit_f64<E>(self, number: f64) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Number(number))
+    }
+
+    fn visit_unit<E>(self) -> Result<AnyValue<'de>, E> {
+        Ok(AnyValue::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<AnyValue<'de>, A::Error> {
+        if self.in_list {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(AnyValue::Other);
+        }
+        let (mut texts, mut has_other) = (Vec::new(), false);
+        while let Some(element) = list.next_element_seed(Any { in_list: true })? {
+            match element {
+                AnyValue::Text(text) => texts.push(text),
+                _ => has_other = true,
             }
         }
+        Ok(if has_other { AnyValue::Other } else { AnyValue::Texts(texts) })
+    }
 
-        deserializer.deserialize_any(Any)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyValue<'de>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(AnyValue::Other)
     }
 }

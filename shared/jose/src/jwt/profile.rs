@@ -9,6 +9,7 @@ use agent_identity_core::issuer::{TokenProfile, TokenRefused, VerifiedClaims, Ve
 use super::claims::Claims;
 use super::compact::Compact;
 use super::header::Header;
+use super::members::Texts;
 use super::refusal::refused;
 use super::{JwtVerifier, rule, times};
 use crate::keys::is_issuer_url;
@@ -22,8 +23,9 @@ impl JwtVerifier {
     ) -> Result<VerifiedClaims, TokenRefused> {
         let token = Compact::parse(token.expose())?;
         let header = Header::parse(&token.header)?;
-        let subject_claims: Vec<&str> = profiles.iter().map(|it| it.subject_claim.as_str()).collect();
-        let claims = Claims::parse_with_scopes(&token.payload, &subject_claims)?;
+        let asked = || profiles.iter().flat_map(|it| &it.claims).map(String::as_str);
+        let wanted: Vec<&str> = profiles.iter().map(|it| it.subject_claim.as_str()).chain(asked()).collect();
+        let claims = Claims::parse_with_scopes(&token.payload, &wanted)?;
 
         let mut left: Vec<(usize, &TokenProfile)> = profiles
             .iter()
@@ -82,11 +84,13 @@ impl JwtVerifier {
                 subject,
                 expires_at: claims.expires_at,
                 issued_at: claims.issued_at,
+                auth_time: claims.auth_time,
             },
-            audiences: claims.audiences.into_iter().map(Cow::into_owned).collect(),
+            scopes: claims.scopes(),
+            custom: asked().filter_map(|name| Some((name.to_owned(), claims.value(name)?))).collect(),
+            audiences: claims.audiences.map(Texts::into_list).unwrap_or_default(),
             client_id: claims.client_id.map(Cow::into_owned),
             authorized_party: claims.authorized_party.map(Cow::into_owned),
-            scopes: claims.scopes,
             met,
         })
     }

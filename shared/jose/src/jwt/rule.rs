@@ -4,6 +4,7 @@ use agent_identity_core::issuer::{Algorithm, IssuerPolicy, TokenRefused, Trusted
 
 use super::claims::Claims;
 use super::header::is_type;
+use super::members::Texts;
 use super::refusal::refused;
 
 /// The longest subject, in bytes.
@@ -119,7 +120,8 @@ pub(super) fn check_any<'p, 'c>(
 }
 
 fn is_for_audience(record: &TrustedIssuer, claims: &Claims<'_>) -> bool {
-    claims.audiences.iter().any(|audience| record.audiences.iter().any(|accepted| accepted == audience))
+    let audiences = claims.audiences.as_ref().map_or(&[][..], Texts::list);
+    audiences.iter().any(|audience| record.audiences.iter().any(|accepted| accepted == audience))
 }
 
 /// Whether every client that the token names is accepted: `azp` and `client_id` that differ are not ours to choose from.

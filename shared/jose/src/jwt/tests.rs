@@ -4,6 +4,7 @@ mod accepted;
 mod claims;
 mod header;
 mod issuers;
+mod presets;
 mod profiles;
 mod properties;
 mod signature;

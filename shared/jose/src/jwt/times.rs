@@ -8,6 +8,7 @@ use agent_identity_core::issuer::TokenRefused;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::claims::Claims;
+use super::members::AnyValue;
 use super::refusal::refused;
 
 /// The end of the year 9999, in seconds: beyond it a date is a mistake, most often milliseconds.
@@ -32,15 +33,24 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                if (0.0..=LAST_SECOND).contains(&seconds) {
-                    Ok(NumericDate(Timestamp::from_millis((seconds * 1000.0) as i64)))
-                } else {
-                    Err(E::custom("out of range"))
-                }
+                instant(seconds).map(NumericDate).ok_or_else(|| E::custom("out of range"))
             }
         }
 
         deserializer.deserialize_any(Number)
+    }
+}
+
+fn instant(seconds: f64) -> Option<Timestamp> {
+    (0.0..=LAST_SECOND).contains(&seconds).then(|| Timestamp::from_millis((seconds * 1000.0) as i64))
+}
+
+/// When the user signed in, by an `auth_time`. Some issuers write it as text (AD FS): what cannot be read was before everything
+/// else, so that whoever was signed out since is not let in by it (D15).
+pub(super) fn sign_in(auth_time: &AnyValue<'_>) -> Timestamp {
+    match auth_time {
+        AnyValue::Number(seconds) => instant(*seconds).unwrap_or(Timestamp::EPOCH),
+        _ => Timestamp::EPOCH,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_identity_core::connection::{Connection, Health, HeldTokens, TokenMaterial};
-use agent_identity_core::consent::{ConsentSession, Failure, ReturnTo, SessionUri, Stage};
+use agent_identity_core::consent::{ConsentSession, Failure, ReturnTo, SESSION_LIFE, SessionUri, Stage};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::{Flight, InFlight, LOSER_PATIENCE};
 use agent_identity_core::grant::{Action, Principal, Role};
@@ -88,7 +88,7 @@ impl Services {
         let name = workload.name.clone();
         principal.authorize(Confirm { workload: name, provider: provider.name.clone(), role })?;
         let user = match &request.user {
-            UserIdentifier::UserToken(token) => self.key_of_user_token(&workload.name, token).await?,
+            UserIdentifier::UserToken(token) => self.key_of_user_token(&workload, token).await?,
             UserIdentifier::UserId(user_id) => self.key_of_user_id(user_id),
         };
         self.complete(&provider, stored, user).await
@@ -132,6 +132,9 @@ impl Services {
         if stored.value.user != user {
             return Err(wrong_user());
         }
+        // D15: who was banned since the session began does not complete it, not even on the built-in page.
+        let began = stored.value.expires_at.minus(SESSION_LIFE);
+        self.let_in(user, stored.value.workload, Some(began)).await?;
         if let Some(settled) = settled(&stored.value) {
             return settled;
         }

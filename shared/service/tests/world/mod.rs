@@ -127,7 +127,7 @@ impl HttpClient for Provider {
     }
 }
 
-/// Takes `ISSUER|SUBJECT|EXPIRY` or `ISSUER|SUBJECT|EXPIRY|AUDIENCE` for a token.
+/// Takes `ISSUER|SUBJECT|EXPIRY` or `ISSUER|SUBJECT|EXPIRY|AUDIENCE` for a token, and `|@SECONDS` at its end for when it was issued.
 struct PlainVerifier;
 
 impl PlainVerifier {
@@ -136,19 +136,24 @@ impl PlainVerifier {
         let (Some(issuer), Some(subject), Some(expiry)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(TokenRefused::Invalid { code: "test", reason: "no token".to_owned() });
         };
+        let (at, audiences): (Vec<String>, Vec<String>) = parts.partition(|part| part.starts_with('@'));
+        let issued_at =
+            at.iter().find_map(|at| at.strip_prefix('@')?.parse().ok().map(Timestamp::from_seconds));
         let token = VerifiedToken {
             issuer,
             subject_claim: "sub".to_owned(),
             subject,
             expires_at: Timestamp::from_seconds(expiry.parse().unwrap()),
-            issued_at: None,
+            issued_at,
+            auth_time: None,
         };
         Ok(VerifiedClaims {
             token,
-            audiences: parts.collect(),
+            audiences,
             client_id: None,
             authorized_party: None,
             scopes: Vec::new(),
+            custom: Vec::new(),
             met: Vec::new(),
         })
     }

@@ -17,6 +17,7 @@ async fn a_token_of_a_trusted_issuer_says_who_the_user_is() {
             subject: SUBJECT.to_owned(),
             expires_at: Timestamp::from_seconds(from_now(600)),
             issued_at: Some(Timestamp::from_seconds(from_now(0))),
+            auth_time: None,
         })
     );
 }

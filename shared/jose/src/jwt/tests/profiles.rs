@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_identity_core::Secret;
 use agent_identity_core::issuer::{
-    Algorithm, TokenProfile, TokenRefused, TokenVerifier as _, VerifiedClaims,
+    Algorithm, ClaimValue, TokenProfile, TokenRefused, TokenVerifier as _, VerifiedClaims,
 };
 use serde_json::{Value, json};
 
@@ -163,4 +163,70 @@ async fn profiles_that_would_name_the_user_differently_do_not_both_hold() {
     let without = setting.key.token(&claims_with(json!({})));
     assert_eq!(verify(&setting, &without, std::slice::from_ref(&oid)).await, Err("subject"));
     assert_eq!(verify(&setting, &without, &[oid, profile()]).await.unwrap().met, [1]);
+}
+
+async fn claim(name: &str, changes: Value) -> Result<Option<ClaimValue>, &'static str> {
+    let setting = Setting::new();
+    let token = setting.key.token(&claims_with(changes));
+    let asking = TokenProfile { claims: vec!["unused".to_owned(), name.to_owned()], ..profile() };
+    Ok(verify(&setting, &token, &[profile(), asking]).await?.custom(name).cloned())
+}
+
+#[tokio::test]
+async fn a_claim_that_a_rule_looks_at_comes_in_the_form_that_it_has() {
+    let text = |text: &str| Some(ClaimValue::Text(text.to_owned()));
+    let texts = |list: &[&str]| Some(ClaimValue::Texts(list.iter().map(|it| (*it).to_owned()).collect()));
+    for (value, expected) in [
+        (json!("staff"), text("staff")),
+        (json!(""), text("")),
+        (json!(["a", "b"]), texts(&["a", "b"])),
+        (json!([]), texts(&[])),
+        (json!(["a", 1]), Some(ClaimValue::Other)),
+        (json!([["a"]]), Some(ClaimValue::Other)),
+        (json!(7), Some(ClaimValue::Other)),
+        (json!(-7), Some(ClaimValue::Other)),
+        (json!(true), Some(ClaimValue::Other)),
+        (json!({"staff": "staff"}), Some(ClaimValue::Other)),
+        (Value::Null, None),
+    ] {
+        assert_eq!(claim("group", json!({"group": value})).await, Ok(expected), "{value}");
+    }
+    assert_eq!(claims_of(json!({"group": "staff"})).await.unwrap().custom, [], "nobody asked for it");
+}
+
+#[tokio::test]
+async fn claims_that_decide_anyway_can_be_looked_at_too() {
+    let text = |text: &str| Ok(Some(ClaimValue::Text(text.to_owned())));
+    assert_eq!(claim("iss", json!({})).await, text(ISSUER));
+    assert_eq!(claim("sub", json!({})).await, text(SUBJECT));
+    assert_eq!(claim("azp", json!({"azp": "party"})).await, text("party"));
+    assert_eq!(claim("client_id", json!({"client_id": "client"})).await, text("client"));
+    assert_eq!(claim("scp", json!({"scp": "a b"})).await, text("a b"));
+    let list = ClaimValue::Texts(vec!["a".to_owned(), "b".to_owned()]);
+    assert_eq!(claim("aud", json!({"aud": ["a", "b"]})).await, Ok(Some(list)));
+    assert_eq!(claim("azp", json!({})).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_claim_that_a_rule_looks_at_stands_once() {
+    let setting = Setting::new();
+    let twice = claims_with(json!({"group": "guest"}))
+        .to_string()
+        .replace("\"group\":\"guest\"", "\"group\":\"guest\",\"gr\\u006fup\":\"staff\"");
+    assert!(twice.contains("gr\\u006fup"), "{twice}");
+    let asking = TokenProfile { claims: vec!["group".to_owned()], ..profile() };
+    let header = json!({"alg": "ES256", "kid": "k1", "typ": "JWT"}).to_string();
+    let token = setting.key.token_of(header, twice);
+    assert_eq!(verify(&setting, &token, &[asking]).await.unwrap_err(), "duplicate_member");
+}
+
+#[tokio::test]
+async fn d15_the_time_of_the_sign_in_is_read_and_one_that_cannot_be_read_was_before_everything() {
+    use agent_identity_core::Timestamp;
+    let at = async |changes: Value| claims_of(changes).await.unwrap().token.auth_time;
+    assert_eq!(at(json!({"auth_time": 1_700_000_000})).await, Some(Timestamp::from_seconds(1_700_000_000)));
+    assert_eq!(at(json!({})).await, None);
+    for unreadable in [json!("2024-01-01T00:00:00Z"), json!(-1), json!(1e300), json!([1]), json!({})] {
+        assert_eq!(at(json!({"auth_time": unreadable})).await, Some(Timestamp::EPOCH), "{unreadable}");
+    }
 }

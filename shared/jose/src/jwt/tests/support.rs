@@ -240,6 +240,7 @@ pub(crate) fn profile_of(record: &TrustedIssuer) -> TokenProfile {
         subject_claim: record.subject_claim.clone(),
         leeway: LEEWAY,
         max_age: None,
+        claims: Vec::new(),
     }
 }
 

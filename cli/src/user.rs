@@ -1,0 +1,102 @@
+//! `agent-identity user`: banning users now, and not when their tokens end (D15).
+
+use agent_identity_core::WorkloadName;
+use agent_identity_core::name::UserId;
+use agent_identity_service::denial::{Ban, BlockUser, NamedUser, SignOutUser, UnblockUser};
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::store::{ReachArgs, StoreArgs, administrator};
+use crate::{CommandResult, output};
+
+/// Options of `user`.
+#[derive(Debug, clap::Args)]
+pub struct UserArgs {
+    #[command(subcommand)]
+    command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Let a user in no more
+    Block(BanArgs),
+    /// Let a user in again; a sign-out stays
+    Unblock(BanArgs),
+    /// Make a user sign in again
+    SignOut(BanArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct BanArgs {
+    /// For this agent alone [default: for all]
+    #[arg(long, value_name = "AGENT", value_parser = WorkloadName::parse)]
+    agent: Option<WorkloadName>,
+    /// The issuer of the user's tokens
+    #[arg(long, value_name = "URL", requires = "subject", required_unless_present = "user_id")]
+    issuer: Option<String>,
+    /// The value of the claim that names the user there
+    #[arg(long, value_name = "TEXT", requires = "issuer")]
+    subject: Option<String>,
+    /// A user that callers vouch for, by id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["issuer", "subject"], value_parser = UserId::parse)]
+    user_id: Option<UserId>,
+    #[command(flatten)]
+    reach: Box<ReachArgs>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl BanArgs {
+    fn user(&self) -> CommandResult<NamedUser> {
+        match (&self.issuer, &self.subject, &self.user_id) {
+            (Some(issuer), Some(subject), None) => {
+                Ok(NamedUser::Jwt { issuer: issuer.clone(), subject: subject.clone() })
+            }
+            (None, None, Some(user_id)) => Ok(NamedUser::UserId(user_id.clone())),
+            _ => Err("name the user by --issuer and --subject, or by --user-id".into()),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the store cannot be used, or there is no such agent.
+pub async fn run(args: UserArgs) -> CommandResult {
+    let admin = administrator();
+    match args.command {
+        UserCommand::Block(args) => {
+            let action = BlockUser { agent: args.agent.clone(), user: args.user()? };
+            let services = args.store.reaching(&args.reach).await?;
+            told(&args, &services.block_user(admin.authorize(action)?).await?, "is blocked")
+        }
+        UserCommand::Unblock(args) => {
+            let action = UnblockUser { agent: args.agent.clone(), user: args.user()? };
+            let services = args.store.reaching(&args.reach).await?;
+            told(&args, &services.unblock_user(admin.authorize(action)?).await?, "is not blocked")
+        }
+        UserCommand::SignOut(args) => {
+            let action = SignOutUser { agent: args.agent.clone(), user: args.user()? };
+            let services = args.store.reaching(&args.reach).await?;
+            told(&args, &services.sign_out_user(admin.authorize(action)?).await?, "is signed out")
+        }
+    }
+}
+
+fn told(args: &BanArgs, ban: &Ban, done: &str) -> CommandResult {
+    if args.json {
+        let shown = json!({
+            "agentId": args.agent,
+            "blocked": ban.denial.blocked,
+            "notBefore": ban.denial.not_before.map(|at| at.as_seconds_f64()),
+            "subjectClaim": ban.subject_claim,
+        });
+        return output::print(&shown.to_string());
+    }
+    let agent = args.agent.as_ref().map_or_else(|| "all agents".to_owned(), WorkloadName::to_string);
+    let known = ban.subject_claim.as_ref().map_or_else(String::new, |claim| format!(", known by {claim},"));
+    output::print(&format!("the user{known} {done} for {agent}; it holds within 30 seconds"))
+}
