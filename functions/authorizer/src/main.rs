@@ -7,6 +7,8 @@ mod answer;
 mod environment;
 mod event;
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod result_cache;
 mod settings;
 
