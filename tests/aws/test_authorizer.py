@@ -91,6 +91,67 @@ def test_an_http_api_gets_a_simple_answer_with_the_same_session(of_any_agent, of
     assert answer["context"] == of_one_agent.invoke(token_event(token))["context"]
 
 
+# Every kind of API: the event for a token and an agent, and what the function is told of the API.
+def rest_request(token, agent):
+    return {
+        "type": "REQUEST", "methodArn": f"{STAGE_ARN[:-1]}GET/agents/{agent}/orders", "path": f"/agents/{agent}/orders",
+        "headers": {"Authorization": f"Bearer {token}"}, "multiValueHeaders": {"Authorization": [f"Bearer {token}"]},
+        "pathParameters": {"agentId": agent}, "stageVariables": None, "queryStringParameters": None,
+    }  # fmt: skip
+
+
+def websocket(token, agent):
+    return {
+        "type": "REQUEST", "methodArn": f"{STAGE_ARN[:-1]}$connect",
+        "headers": {"Connection": "upgrade"}, "multiValueHeaders": {"Connection": ["upgrade"]},
+        "queryStringParameters": {"token": token}, "multiValueQueryStringParameters": {"token": [token]},
+        "stageVariables": {"agentId": agent}, "requestContext": {"routeKey": "$connect", "eventType": "CONNECT"},
+    }  # fmt: skip
+
+
+def http_1(token, agent):
+    return rest_request(token, agent) | {"version": "1.0", "identitySource": f"Bearer {token}"}
+
+
+KINDS = {
+    "REST TOKEN": (lambda token, agent: token_event(token), {"AGENT_IDENTITY_AGENT": "AGENT"}, STAGE_ARN, 401),
+    "REST REQUEST": (rest_request, {}, f"{STAGE_ARN[:-1]}GET/agents/AGENT/orders", 401),
+    "REST REQUEST, routes of the agent": (
+        rest_request, {"AGENT_IDENTITY_ROUTES": "*/agents/{agentId}/*"}, f"{STAGE_ARN[:-1]}*/agents/AGENT/*", 401,
+    ),
+    "WebSocket": (websocket, {"AGENT_IDENTITY_IDENTITY_SOURCES": "route.request.querystring.token"}, STAGE_ARN, 401),
+    "HTTP API, payload 1.0": (http_1, {}, f"{STAGE_ARN[:-1]}GET/agents/AGENT/orders", 401),
+    "HTTP API, payload 2.0, simple": (http_2, {}, None, 403),
+    "HTTP API, payload 2.0, policy": (http_2, {"AGENT_IDENTITY_RESPONSE": "policy"}, STAGE_ARN, 403),
+}  # fmt: skip
+
+
+def status(answer):
+    """The status that API Gateway answers with, and what a policy is for."""
+    if answer.get("errorMessage") == "Unauthorized":
+        return 401, None
+    if "isAuthorized" in answer:
+        return 200 if answer["isAuthorized"] else 403, None
+    statement = answer["policyDocument"]["Statement"][0]
+    return 200 if statement["Effect"] == "Allow" else 403, statement["Resource"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_api_gets_its_401_and_403_and_the_session(environment, agent, token, vendor, kind):
+    event, variables, resource, refused = KINDS[kind]
+    instance = Instance("authorizer", environment | {name: agent if text == "AGENT" else text for name, text in variables.items()})
+    try:
+        answer = instance.invoke(event(token, agent))
+        assert status(answer) == (200, resource and resource.replace("AGENT", agent))
+        assert answer["context"]["agentId"] == agent
+        assert all(isinstance(value, str | int | bool) for value in answer["context"].values())
+        assert status(instance.invoke(event(token[:-8] + "AAAAAAAA", agent)))[0] == refused
+        other = vendor.make_jwt("ada", aud="https://somebody.else.example")
+        assert status(instance.invoke(event(other, agent)))[0] == 403
+    finally:
+        instance.stop()
+
+
 def test_the_user_of_the_session_is_the_user_of_a_workload_access_token(functions, caller, token, agent, vendor):
     """D10: what the authorizer calls the user is how the vault knows them."""
     caller.ok("GetWorkloadAccessTokenForJWT", workloadName=agent, userToken=token)
@@ -144,9 +205,7 @@ def test_all_scopes_are_asked_for(environment, caller, vendor, fresh):
 
 
 def test_d14_the_caller_chooses_the_agent_only_by_an_identity_source(of_any_agent, token, agent):
-    assert of_any_agent.invoke(http_2(token, agent, sources=[f"Bearer {token}"])) == {
-        "errorType": "Unauthorized", "errorMessage": "Unauthorized",
-    }  # fmt: skip
+    assert of_any_agent.invoke(http_2(token, agent, sources=[f"Bearer {token}"])) == {"isAuthorized": False}
 
 
 def test_d14_a_token_event_without_a_configured_agent_is_refused(of_any_agent, token):

@@ -29,7 +29,7 @@ def test_p3_nothing_else_is_counted(counted):
     assert set(counted) == set(CASES)
 
 
-@pytest.mark.parametrize("what", ["token get", "machine token get", "API key get"])
+@pytest.mark.parametrize("what", ["token get", "machine token get", "API key get", "authorizer call"])
 def test_p3_the_caches_are_renewed_by_one_batch(counted, what):
     renewal = counted[f"renewal of the 30 s caches, {what}"].recording
     assert renewal.counts()["dynamodb:BatchGetItem"] == 1, renewal

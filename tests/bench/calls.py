@@ -61,7 +61,7 @@ def subjects(deployment: Deployment) -> Iterator[Subject]:
         statement = authorizer.invoke(event)["policyDocument"]["Statement"][0]
         assert statement["Effect"] == "Allow", statement
 
-    # What it reads is one Query: that is its first call, and its renewal.
+    # Rules, keys and denials are one BatchGetItem: that is its first call, and its renewal.
     yield Subject("authorizer call", authorizer, authorize, warm=0, first=1)
 
 

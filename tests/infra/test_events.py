@@ -24,6 +24,8 @@ def kind(event: Any) -> str:
         return "schedule"
     if event.get("type") == "TOKEN":
         return "rest-token"
+    if event.get("requestContext", {}).get("eventType") == "CONNECT":
+        return "websocket"
     if "version" not in event:
         return "rest-request"
     return f"http-{event['version']}"
@@ -43,7 +45,7 @@ def test_its_name_says_what_it_is(name: str) -> None:
 
 def test_the_authorizer_has_one_of_each_kind() -> None:
     kinds = {kind(event) for name, event in EVENTS.items() if name.startswith("authorizer-")}
-    assert kinds == {"rest-token", "rest-request", "http-1.0", "http-2.0"}
+    assert kinds == {"rest-token", "rest-request", "websocket", "http-1.0", "http-2.0"}
 
 
 def test_the_tick_is_what_the_schedule_sends() -> None:

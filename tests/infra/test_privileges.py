@@ -33,10 +33,9 @@ def row(function: str, action: str, *partitions: str, resource: str = "Table.Arn
 
 @pytest.mark.parametrize("kind", ["authorizer", "jwks", "denial"])
 def test_d16_the_authorizer_reads_rules_keys_and_denials(kind: str) -> None:
-    # All rules of an agent at once, of the others those that are needed.
-    read = ["dynamodb:Query"] if kind == "authorizer" else ["dynamodb:GetItem", "dynamodb:BatchGetItem"]
+    read = ["dynamodb:GetItem", "dynamodb:BatchGetItem"]
     assert [action for action in READS if row("AuthorizerFunction", action, f"{kind}#x")] == [a for a in READS if a in read]
-    assert row("AuthorizerFunction", "dynamodb:BatchGetItem", "denial#b", "jwks#c")
+    assert row("AuthorizerFunction", "dynamodb:BatchGetItem", "authorizer#a", "denial#b", "jwks#c")
     assert not any(row("AuthorizerFunction", action, f"{kind}#x") for action in WRITES)
 
 

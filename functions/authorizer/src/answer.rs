@@ -4,7 +4,7 @@ use agent_identity_inbound::{Outcome, VerifiedSession};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 
-use crate::event::{Form, Request};
+use crate::event::Form;
 
 /// What the log says of a decision: its name, and why. Never the token or a claim.
 pub fn log_fields(outcome: &Outcome) -> (&'static str, &str) {
@@ -16,28 +16,29 @@ pub fn log_fields(outcome: &Outcome) -> (&'static str, &str) {
     }
 }
 
-/// The answer to a decision; no request is an event that could not be read.
+/// The answer to a decision; no form is an event that could not be read.
 ///
 /// # Errors
-/// `Unauthorized`, which API Gateway turns into 401, and `Unavailable`, which it turns into 500: not the caller's fault, and
-/// not to be cached.
-pub fn answer(request: Option<&Request>, outcome: Outcome) -> Result<Value, Diagnostic> {
-    let form = request.map(|request| &request.form);
+/// `Unauthorized`, which API Gateway turns into 401, and `Unavailable`, which it turns into 500: not the caller's fault. Neither is
+/// cached.
+pub fn answer(form: Option<&Form>, outcome: Outcome) -> Result<Value, Diagnostic> {
     match (form, outcome) {
         (_, Outcome::Unavailable(_)) => Err(failure("Unavailable")),
         (Some(Form::Simple), Outcome::Allowed(session)) => {
             Ok(json!({ "isAuthorized": true, "context": context(&session) }))
         }
-        // An HTTP API answers 403; a request without a token does not come here and is 401.
+        // An HTTP API answers 403; a request without its identity sources does not come here and is 401.
         (Some(Form::Simple), Outcome::Unauthorized(_) | Outcome::Forbidden(_)) => {
             Ok(json!({ "isAuthorized": false }))
         }
-        (Some(Form::Policy { resource }), Outcome::Allowed(session)) => {
+        (Some(Form::Policy { resource, .. }), Outcome::Allowed(session)) => {
             let principal = session.user_key.to_string();
             Ok(policy(&principal, "Allow", resource, context(&session)))
         }
-        (Some(Form::Policy { .. }), Outcome::Unauthorized(_)) => Err(failure("Unauthorized")),
-        (Some(Form::Policy { resource }), Outcome::Forbidden(_)) => {
+        (None | Some(Form::Policy { fails_as_401: true, .. }), Outcome::Unauthorized(_)) => {
+            Err(failure("Unauthorized"))
+        }
+        (Some(Form::Policy { resource, .. }), Outcome::Unauthorized(_) | Outcome::Forbidden(_)) => {
             Ok(policy("-", "Deny", resource, json!({})))
         }
         (None, _) => Err(failure("Unauthorized")),
@@ -97,25 +98,17 @@ mod tests {
         }
     }
 
-    fn request(form: Form) -> Request {
-        Request { form, token: String::new(), agent: "support".to_owned() }
+    fn with_policy(fails_as_401: bool) -> Form {
+        Form::Policy { resource: "arn:x/prod/*".to_owned(), fails_as_401 }
     }
 
-    fn simple() -> Request {
-        request(Form::Simple)
-    }
-
-    fn with_policy() -> Request {
-        request(Form::Policy { resource: "arn:x/prod/*".to_owned() })
-    }
-
-    fn answered(request: &Request, outcome: Outcome) -> Result<Value, String> {
-        answer(Some(request), outcome).map_err(|failure| failure.error_message)
+    fn answered(form: &Form, outcome: Outcome) -> Result<Value, String> {
+        answer(Some(form), outcome).map_err(|failure| failure.error_message)
     }
 
     #[test]
     fn the_context_is_flat_and_says_who_for_whom_and_until_when() {
-        let allowed = answered(&simple(), Outcome::Allowed(session())).unwrap();
+        let allowed = answered(&Form::Simple, Outcome::Allowed(session())).unwrap();
         assert_eq!(
             allowed,
             json!({
@@ -131,30 +124,40 @@ mod tests {
     #[test]
     fn a_rest_api_answers_401_only_to_exactly_this_failure() {
         assert_eq!(
-            answered(&with_policy(), Outcome::Unauthorized("expired")),
+            answered(&with_policy(true), Outcome::Unauthorized("expired")),
             Err("Unauthorized".to_owned())
         );
     }
 
     #[test]
     fn what_is_forbidden_is_denied_and_says_nothing_more() {
-        let denied = answered(&with_policy(), Outcome::Forbidden("scope")).unwrap();
+        let denied = answered(&with_policy(true), Outcome::Forbidden("scope")).unwrap();
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
         assert_eq!(denied["context"], json!({}));
-        assert_eq!(answered(&simple(), Outcome::Forbidden("scope")), Ok(json!({"isAuthorized": false})));
+        assert_eq!(answered(&Form::Simple, Outcome::Forbidden("scope")), Ok(json!({"isAuthorized": false})));
+    }
+
+    #[test]
+    fn with_payload_2_0_every_no_is_an_answer() {
+        let refused = answered(&with_policy(false), Outcome::Unauthorized("expired")).unwrap();
+        assert_eq!(refused["policyDocument"]["Statement"][0]["Effect"], "Deny");
+        assert_eq!(
+            answered(&Form::Simple, Outcome::Unauthorized("expired")),
+            Ok(json!({"isAuthorized": false}))
+        );
     }
 
     #[test]
     fn what_cannot_be_decided_now_is_no_decision() {
-        for request in [simple(), with_policy()] {
+        for form in [Form::Simple, with_policy(true), with_policy(false)] {
             let outcome = Outcome::Unavailable("the store is busy".to_owned());
-            assert_eq!(answered(&request, outcome), Err("Unavailable".to_owned()));
+            assert_eq!(answered(&form, outcome), Err("Unavailable".to_owned()));
         }
     }
 
     #[test]
     fn an_allowing_policy_names_its_resource_and_no_other() {
-        let allowed = answered(&with_policy(), Outcome::Allowed(session())).unwrap();
+        let allowed = answered(&with_policy(true), Outcome::Allowed(session())).unwrap();
         let statement = &allowed["policyDocument"]["Statement"][0];
         assert_eq!((&statement["Effect"], &statement["Resource"]), (&json!("Allow"), &json!("arn:x/prod/*")));
     }

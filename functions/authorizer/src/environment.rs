@@ -12,20 +12,23 @@ use agent_identity_jose::JwtVerifier;
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 use lambda_runtime::Error;
 
-/// The use case, and the agent that this authorizer is for, if it is for one alone.
+use crate::settings::Settings;
+
+/// The use case, and how API Gateway asks for it.
 pub struct Authorizer {
     pub authorize: AuthorizeRequest,
-    /// `AGENT_IDENTITY_AGENT`.
-    pub agent: Option<String>,
+    /// How it is attached.
+    pub settings: Settings,
 }
 
 impl Authorizer {
-    /// From `AGENT_IDENTITY_TABLE`, `_AGENT`, `_TRUSTED_ISSUERS`, `_EGRESS_ALLOW`, `_EXTRA_CA_FILE`, and what the AWS SDKs read.
+    /// From what [`Settings`] reads, and `AGENT_IDENTITY_TABLE`, `_TRUSTED_ISSUERS`, `_EGRESS_ALLOW`, `_EXTRA_CA_FILE`, and what the AWS SDKs read.
     ///
     /// # Errors
     /// When a variable is missing or is not what it must be.
     pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
+        let settings = Settings::from_environment(set)?;
         let connection = AwsConnection::new(AwsSettings::from_environment(set)?);
         let table = set("AGENT_IDENTITY_TABLE").ok_or("AGENT_IDENTITY_TABLE is not set")?;
         let issuers = match set("AGENT_IDENTITY_TRUSTED_ISSUERS") {
@@ -53,7 +56,7 @@ impl Authorizer {
         let verifier = Arc::new(JwtVerifier::with_store(http, Arc::clone(&clock), store.clone(), false));
         Ok(Self {
             authorize: AuthorizeRequest::new(store, verifier, Arc::new(Sha256), clock, issuers),
-            agent: set("AGENT_IDENTITY_AGENT"),
+            settings,
         })
     }
 }

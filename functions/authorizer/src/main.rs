@@ -6,17 +6,21 @@
 mod answer;
 mod environment;
 mod event;
+#[cfg(test)]
+mod mutated;
+#[cfg(test)]
+mod result_cache;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use agent_identity_core::Secret;
 use agent_identity_inbound::{Outcome, bearer_token};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 use environment::Authorizer;
-use event::Request;
+use event::{Asked, Request};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -34,18 +38,17 @@ async fn main() -> Result<(), Error> {
 /// The decision on one event, in the form that its kind of API takes.
 async fn decide(authorizer: &Authorizer, event: Value) -> Result<Value, Diagnostic> {
     let began = Instant::now();
-    let request = Request::parse(event, authorizer.agent.as_deref());
-    let (outcome, agent) = match &request {
-        Ok(Request { agent, token, .. }) => {
-            let token: Option<Secret> = bearer_token(token);
-            let outcome = match token {
-                Some(token) => authorizer.authorize.authorize(agent, &token).await,
-                None => Outcome::Unauthorized("no_bearer_token"),
-            };
-            (outcome, agent.as_str())
-        }
-        Err(reason) => (Outcome::Forbidden(reason), "-"),
+    let request = Request::parse(event, &authorizer.settings);
+    let asked =
+        request.as_ref().map_err(|reason| *reason).and_then(|it| it.asked.as_ref().map_err(|why| *why));
+    let outcome = match asked {
+        Ok(Asked { agent, token }) => match bearer_token(token) {
+            Some(token) => authorizer.authorize.authorize(agent, &token).await,
+            None => Outcome::Unauthorized("no_bearer_token"),
+        },
+        Err(reason) => Outcome::Unauthorized(reason),
     };
+    let agent = asked.map_or("-", |asked| asked.agent.as_str());
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let (outcome_name, reason) = answer::log_fields(&outcome);
     tracing::info!(
@@ -55,5 +58,5 @@ async fn decide(authorizer: &Authorizer, event: Value) -> Result<Value, Diagnost
         micros,
         "authorized"
     );
-    answer::answer(request.as_ref().ok(), outcome)
+    answer::answer(request.as_ref().ok().map(|request| &request.form), outcome)
 }

@@ -13,7 +13,8 @@ pub fn verified(event: &Value, now_seconds: u64) -> Result<Value, &'static str> 
     let context = event.pointer("/requestContext/authorizer/lambda").and_then(Value::as_object);
     let context = context.ok_or("no authorizer stands before this route")?;
     let agent = context.get("agentId").and_then(Value::as_str).ok_or("the authorizer names no agent")?;
-    if header(event, AGENT_HEADER).is_some_and(|asked| asked != agent) {
+    let path = event.pointer("/pathParameters/agentId").and_then(Value::as_str);
+    if [header(event, AGENT_HEADER), path].into_iter().flatten().any(|asked| asked != agent) {
         return Err("the session is another agent's");
     }
     let ends = context.get("expiresAt").and_then(seconds).ok_or("the authorizer names no end")?;
@@ -60,7 +61,10 @@ mod tests {
         let good = json!({ "agentId": "a", "expiresAt": "100" });
         assert!(verified(&event("a", good.clone()), 99).is_ok());
         assert!(verified(&event("a", good.clone()), 100).is_err());
-        assert!(verified(&event("b", good), 99).is_err());
+        assert!(verified(&event("b", good.clone()), 99).is_err());
+        let mut elsewhere = event("a", good);
+        elsewhere["pathParameters"] = json!({ "agentId": "b" });
+        assert!(verified(&elsewhere, 99).is_err());
         assert!(verified(&event("a", json!({ "agentId": "a" })), 99).is_err());
         assert!(verified(&event("a", json!({ "expiresAt": 100 })), 99).is_err());
         assert!(verified(&json!({}), 99).is_err());

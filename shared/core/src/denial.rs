@@ -1,7 +1,10 @@
 //! Banning a user now, and not when their tokens end (D15).
 //!
-//! There are two records at most that concern a user of a workload: one for the workload, one for all workloads. Whoever is
-//! about to believe a token reads both ([`keys`]) and asks [`denies`].
+//! There are two records at most that concern a user of a workload: one for the workload, one for all workloads. They are in one
+//! row of the user, so that the authorizer can read it beside the agent's rules, which tell it the workload's id (P3). Whoever is
+//! about to believe a token reads it and asks [`denies`].
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,29 +31,54 @@ pub struct UserDenial {
 }
 
 impl UserDenial {
-    /// Where it is stored: for one workload, or for all.
-    pub fn key(user: UserKey, workload: Option<Id<Workload>>) -> Key {
-        let sort = workload.map_or_else(|| ALL_WORKLOADS.to_owned(), |workload| workload.to_string());
-        Key::of(Kind::Denial, user.to_string(), sort)
-    }
-
     /// Whether nothing stands against them.
     pub const fn is_nothing(&self) -> bool {
         !self.blocked && self.not_before.is_none()
     }
 }
 
-/// The rows that concern a user of a workload.
-pub fn keys(user: UserKey, workload: Id<Workload>) -> [Key; 2] {
-    [UserDenial::key(user, Some(workload)), UserDenial::key(user, None)]
-}
+/// All that stands against a user, by workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserDenials(BTreeMap<String, UserDenial>);
 
-/// What is in those rows.
-///
-/// # Errors
-/// `Internal` for a record that this release does not understand: the user must not be let in.
-pub fn of_rows<'a>(rows: impl IntoIterator<Item = Option<&'a Row>>) -> Result<Vec<UserDenial>> {
-    rows.into_iter().flatten().map(|row| Ok(record::parse(row)?.value)).collect()
+impl UserDenials {
+    /// Where it is stored.
+    pub fn key(user: UserKey) -> Key {
+        Key::single(Kind::Denial, user.to_string())
+    }
+
+    /// What is in that row.
+    ///
+    /// # Errors
+    /// `Internal` for a record that this release does not understand: the user must not be let in.
+    pub fn of_row(row: Option<&Row>) -> Result<Self> {
+        row.map_or_else(|| Ok(Self::default()), |row| Ok(record::parse(row)?.value))
+    }
+
+    /// What concerns the user of this workload.
+    pub fn of(&self, workload: Id<Workload>) -> impl Iterator<Item = &UserDenial> {
+        [workload.to_string().as_str(), ALL_WORKLOADS].map(|name| self.0.get(name)).into_iter().flatten()
+    }
+
+    /// Changes what stands for one workload, or for all, and says what does then.
+    pub fn change(
+        &mut self,
+        workload: Option<Id<Workload>>,
+        change: impl FnOnce(UserDenial) -> UserDenial,
+    ) -> UserDenial {
+        let name = workload.map_or_else(|| ALL_WORKLOADS.to_owned(), |workload| workload.to_string());
+        let after = change(self.0.remove(&name).unwrap_or_default());
+        if !after.is_nothing() {
+            self.0.insert(name, after.clone());
+        }
+        after
+    }
+
+    /// Whether nothing stands against them anywhere.
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Why a user is not let in.
@@ -115,6 +143,10 @@ mod tests {
         UserDenial { blocked: false, not_before: at(seconds) }
     }
 
+    fn blocked() -> UserDenial {
+        UserDenial { blocked: true, not_before: None }
+    }
+
     #[test]
     fn d15_a_user_against_whom_nothing_stands_is_let_in() {
         assert_eq!(denies([], None, None), None);
@@ -123,7 +155,7 @@ mod tests {
 
     #[test]
     fn d15_a_blocked_user_is_not_let_in_whenever_they_signed_in() {
-        let blocked = UserDenial { blocked: true, not_before: None };
+        let blocked = blocked();
         assert_eq!(denies([&UserDenial::default(), &blocked], at(100), at(100)), Some(Denied::Blocked));
         assert_eq!(denies([&signed_out(1), &blocked], at(0), None), Some(Denied::Blocked));
     }
@@ -150,24 +182,29 @@ mod tests {
     #[test]
     fn d15_a_record_that_is_not_understood_is_not_left_out() {
         let row = |bytes: &str| Row {
-            key: UserDenial::key(UserKey::from_digest([1; 32]), None),
+            key: UserDenials::key(UserKey::from_digest([1; 32])),
             version: 1,
             expires_at: None,
             due: None,
             bytes: bytes.as_bytes().to_vec(),
         };
-        assert_eq!(of_rows([None, Some(&row(r#"{"blocked":true}"#))]).unwrap().len(), 1);
-        assert!(of_rows([Some(&row(r#"{"blocked":false,"only_from":"10.0.0.0/8"}"#))]).is_err());
+        assert!(!UserDenials::of_row(Some(&row(r#"{"*":{"blocked":true}}"#))).unwrap().is_nothing());
+        let newer = row(r#"{"*":{"blocked":false,"only_from":"10.0.0.0/8"}}"#);
+        assert!(UserDenials::of_row(Some(&newer)).is_err());
+        assert!(UserDenials::of_row(None).unwrap().is_nothing());
     }
 
     #[test]
-    fn the_rows_of_a_user_are_one_for_the_workload_and_one_for_all() {
-        let [one, all] = keys(UserKey::from_digest([1; 32]), Id::from_bytes([2; 16]));
-        assert_eq!(
-            (one.partition.as_str(), one.sort.as_str()),
-            ("01".repeat(32).as_str(), "02".repeat(16).as_str())
-        );
-        assert_eq!((all.partition, all.sort.as_str()), (one.partition, "*"));
+    fn a_user_of_a_workload_is_concerned_by_what_is_for_it_and_for_all() {
+        let (one, other) = (Id::from_bytes([1; 16]), Id::from_bytes([2; 16]));
+        let mut denials = UserDenials::default();
+        denials.change(Some(one), |_| signed_out(1));
+        assert_eq!(denials.change(None, |before| UserDenial { blocked: true, ..before }), blocked());
+        assert_eq!(denials.of(one).collect::<Vec<_>>(), [&signed_out(1), &blocked()]);
+        assert_eq!(denials.of(other).collect::<Vec<_>>(), [&blocked()]);
+        denials.change(None, |_| UserDenial::default());
+        denials.change(Some(one), |_| UserDenial::default());
+        assert!(denials.is_nothing());
     }
 
     proptest! {

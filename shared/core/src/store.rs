@@ -50,7 +50,7 @@ pub enum Kind {
     Jwks,
     /// When an issuer was last asked for a key that it had not published: partition = its URL (D16, D25).
     JwksCoolDown,
-    /// That a user is blocked, or signed out: partition = user, sort = workload id or `*` (D15).
+    /// That a user is blocked, or signed out, for which workloads: partition = user (D15).
     Denial,
     /// A wrapped version of a vault key: partition = purpose, sort = version.
     VaultKey,

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use agent_identity_core::authorizer::{AgentRules, Passed, Refused};
+use agent_identity_core::denial::{Denied, UserDenials, denies};
 use agent_identity_core::issuer::{TokenRefused, TokenVerifier, TrustedIssuer};
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::port::Digest;
-use agent_identity_core::store::Store;
+use agent_identity_core::store::{Consistency, Key, Kind, Store};
 use agent_identity_core::user::{UserKey, UserName};
 use agent_identity_core::{Clock, Result, Secret, Timestamp, WorkloadName};
 
 use crate::cache::RulesCache;
+use crate::denials::Denials;
+use crate::peek::Peeked;
 
-/// Decides whether a token may speak to an agent. Keeps the rules of agents for [`crate::RULES_LIFE`], so that a warm call
-/// reads nothing; safe to call at the same time from many tasks.
+/// Decides whether a token may speak to an agent. Keeps the rules of agents, and what stands against users, for
+/// [`crate::RULES_LIFE`], so that a warm call reads nothing; safe to call at the same time from many tasks. The store should be one
+/// that reads ahead: then the first call is one read.
 pub struct AuthorizeRequest {
     store: Arc<dyn Store>,
     verifier: Arc<dyn TokenVerifier>,
@@ -21,7 +25,11 @@ pub struct AuthorizeRequest {
     clock: Arc<dyn Clock>,
     issuers: Vec<TrustedIssuer>,
     cache: RulesCache,
+    denials: Denials,
 }
+
+/// Claims that name users, where the rules that say which are not known yet: the usual one, and Entra ID's.
+const USUAL_SUBJECTS: [&str; 2] = ["sub", "oid"];
 
 /// What an authorizer has let pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +79,15 @@ impl AuthorizeRequest {
         clock: Arc<dyn Clock>,
         issuers: Vec<TrustedIssuer>,
     ) -> Self {
-        Self { store, verifier, digest, clock, issuers, cache: RulesCache::default() }
+        Self {
+            store,
+            verifier,
+            digest,
+            clock,
+            issuers,
+            cache: RulesCache::default(),
+            denials: Denials::default(),
+        }
     }
 
     /// Whether the bearer of `token` may speak to `agent`. Default deny.
@@ -79,7 +95,7 @@ impl AuthorizeRequest {
         let Ok(agent) = WorkloadName::parse(agent) else {
             return Outcome::Unauthorized(NO_AUTHORIZER);
         };
-        let rules = match self.rules(&agent).await {
+        let rules = match self.rules(&agent, token).await {
             Ok(rules) => rules,
             Err(error) => return Outcome::Unavailable(error.to_string()),
         };
@@ -87,7 +103,7 @@ impl AuthorizeRequest {
             return Outcome::Unauthorized(NO_AUTHORIZER);
         }
         match rules.judge(&*self.verifier, token).await {
-            Ok(passed) => Outcome::Allowed(self.session(agent, passed)),
+            Ok(passed) => self.unless_denied(agent, &rules, passed).await,
             Err(Refused::Token(TokenRefused::Invalid { code, .. })) => Outcome::Unauthorized(code),
             Err(Refused::Token(refusal @ TokenRefused::KeysUnavailable(_))) => {
                 Outcome::Unavailable(refusal.to_string())
@@ -96,29 +112,75 @@ impl AuthorizeRequest {
         }
     }
 
-    /// The agent's rules from memory, or else by one get that sees every write before it.
-    async fn rules(&self, agent: &WorkloadName) -> Result<Arc<AgentRules>> {
+    /// The agent's rules from memory, or from the store: together with what else a genuine token will need. Nothing that a token
+    /// says causes a read of its own.
+    async fn rules(&self, agent: &WorkloadName, token: &Secret) -> Result<Arc<AgentRules>> {
         let now = self.clock.elapsed();
         if let Some(rules) = self.cache.get(agent, now) {
             return Ok(rules);
         }
-        let rules = Arc::new(AgentRules::read(&*self.store, agent, &self.issuers).await?);
+        let key = AgentRules::key(agent);
+        self.store.read_ahead(&self.rows_of(&key, token)).await;
+        let row = self.store.get(&key, Consistency::Eventual).await?;
+        let rules = Arc::new(AgentRules::of_row(row.as_ref(), &self.issuers)?);
         self.cache.put(agent, &rules, now);
         Ok(rules)
     }
 
-    fn session(&self, agent: WorkloadName, passed: Passed<'_>) -> VerifiedSession {
-        let Passed { claims, authorizer } = passed;
-        let name = UserName::Jwt {
-            issuer: claims.token.issuer.clone(),
-            subject_claim: claims.token.subject_claim,
-            subject: claims.token.subject.clone(),
+    /// The rules, the keys of the token's issuer, and what stands against its user.
+    fn rows_of(&self, rules: &Key, token: &Secret) -> Vec<Key> {
+        let mut keys = vec![rules.clone()];
+        let peeked = Peeked::at(token.expose());
+        let Some((peeked, issuer)) = peeked.as_ref().and_then(|it| Some((it, it.text("iss")?))) else {
+            return keys;
         };
+        keys.push(Key::single(Kind::Jwks, issuer));
+        let configured = self.issuers.iter().map(|it| it.subject_claim.as_str());
+        for claim in USUAL_SUBJECTS.into_iter().chain(configured) {
+            if let Some(subject) = peeked.text(claim) {
+                let user = self.user_key(issuer, claim, subject);
+                if !self.denials.has(user, self.clock.elapsed()) {
+                    keys.push(UserDenials::key(user));
+                }
+            }
+        }
+        keys
+    }
+
+    /// Who keeps all rules may still be banned (D15). It comes last: only a genuine token may cause a read.
+    async fn unless_denied(&self, agent: WorkloadName, rules: &AgentRules, passed: Passed<'_>) -> Outcome {
+        let token = &passed.claims.token;
+        let user = self.user_key(&token.issuer, &token.subject_claim, &token.subject);
+        let Some(workload) = rules.workload() else {
+            return Outcome::Unauthorized(NO_AUTHORIZER);
+        };
+        let denials = match self.denials.of(&*self.store, user, self.clock.elapsed()).await {
+            Ok(denials) => denials,
+            Err(error) => return Outcome::Unavailable(error.to_string()),
+        };
+        match denies(denials.of(workload), token.issued_at, token.auth_time) {
+            None => Outcome::Allowed(Self::session(agent, user, passed)),
+            Some(denied @ Denied::Blocked) => Outcome::Forbidden(denied.as_str()),
+            Some(denied @ Denied::SignedOut) => Outcome::Unauthorized(denied.as_str()),
+        }
+    }
+
+    fn user_key(&self, issuer: &str, subject_claim: &str, subject: &str) -> UserKey {
+        let name = UserName::Jwt {
+            issuer: issuer.to_owned(),
+            subject_claim: subject_claim.to_owned(),
+            subject: subject.to_owned(),
+        };
+        UserKey::from_digest(self.digest.sha256(&name.framed()))
+    }
+
+    fn session(agent: WorkloadName, user_key: UserKey, passed: Passed<'_>) -> VerifiedSession {
+        let Passed { claims, authorizer } = passed;
         let azp = claims.authorized_party.filter(|_| authorizer.options.azp_as_client);
         VerifiedSession {
             agent,
             authorizer: authorizer.name.clone(),
-            user_key: UserKey::from_digest(self.digest.sha256(&name.framed())),
+            user_key,
             issuer: claims.token.issuer,
             subject: claims.token.subject,
             scopes: claims.scopes,

@@ -7,6 +7,8 @@
 mod authorize;
 mod bearer;
 mod cache;
+mod denials;
+mod peek;
 
 pub use authorize::{AuthorizeRequest, Outcome, VerifiedSession};
 pub use bearer::bearer_token;

@@ -11,13 +11,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_identity_core::authorizer::{AgentAuthorizers, AgentRules, Authorizer};
+use agent_identity_core::denial::{UserDenial, UserDenials};
 use agent_identity_core::encoding::base64url;
 use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 use agent_identity_core::issuer::TrustedIssuer;
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::port::Digest as _;
-use agent_identity_core::store::{Condition, Consistency, Key, Query, Row, Store, StoreError, Write};
-use agent_identity_core::user::UserName;
+use agent_identity_core::store::{
+    Condition, Consistency, Key, Kind, Query, ReadAhead, Row, Store, StoreError, Write,
+};
+use agent_identity_core::user::{UserKey, UserName};
 use agent_identity_core::{Clock as _, Id, Secret, Timestamp, WorkloadName, record};
 use agent_identity_inbound::{AuthorizeRequest, Outcome, VerifiedSession};
 use agent_identity_jose::JwtVerifier;
@@ -76,21 +79,37 @@ impl HttpClient for Idp {
 struct Breakable {
     store: Arc<MemoryStore>,
     is_broken: AtomicBool,
+    denials_are_broken: AtomicBool,
     asked_for: Mutex<Vec<String>>,
+}
+
+impl Breakable {
+    fn is_broken_for(&self, key: &Key) -> bool {
+        key.kind == Kind::Denial && self.denials_are_broken.load(Ordering::SeqCst)
+    }
 }
 
 #[async_trait]
 impl Store for Breakable {
     async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
-        if self.is_broken.load(Ordering::SeqCst) {
+        if self.is_broken.load(Ordering::SeqCst) || self.is_broken_for(key) {
             return Err(StoreError::Busy("test".to_owned()));
         }
-        self.asked_for.lock().unwrap().push(key.partition.clone());
+        self.asked_for.lock().unwrap().push(key.kind.as_str().to_owned());
         self.store.get(key, consistency).await
     }
 
-    async fn batch_get(&self, _: &[Key], _: Consistency) -> Result<Vec<Option<Row>>, StoreError> {
-        panic!("an authorizer needs no batch_get")
+    async fn batch_get(
+        &self,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Row>>, StoreError> {
+        if self.is_broken.load(Ordering::SeqCst) || keys.iter().any(|key| self.is_broken_for(key)) {
+            return Err(StoreError::Busy("test".to_owned()));
+        }
+        let kinds: Vec<_> = keys.iter().map(|key| key.kind.as_str()).collect();
+        self.asked_for.lock().unwrap().push(kinds.join(" "));
+        self.store.batch_get(keys, consistency).await
     }
 
     async fn write(&self, _: Vec<Write>) -> Result<(), StoreError> {
@@ -125,12 +144,13 @@ impl World {
         let breakable = Arc::new(Breakable {
             store: store.clone(),
             is_broken: AtomicBool::new(false),
+            denials_are_broken: AtomicBool::new(false),
             asked_for: Mutex::default(),
         });
         let idp = Arc::new(Idp::new());
+        let ahead: Arc<dyn Store> = Arc::new(ReadAhead::new(breakable.clone(), clock.clone()));
         let verifier = Arc::new(JwtVerifier::new(idp.clone(), clock.clone()));
-        let authorize =
-            AuthorizeRequest::new(breakable.clone(), verifier, Arc::new(Sha256), clock.clone(), issuers);
+        let authorize = AuthorizeRequest::new(ahead, verifier, Arc::new(Sha256), clock.clone(), issuers);
         Self { clock, store, breakable, idp, authorize }
     }
 
@@ -246,7 +266,8 @@ async fn without_an_authorizer_everybody_is_refused_and_nothing_is_fetched() {
         assert_eq!(world.authorize.authorize(no_agent, &token).await, refused, "{no_agent}");
     }
     assert_eq!(world.idp.asked.load(Ordering::SeqCst), 0);
-    assert_eq!(*world.breakable.asked_for.lock().unwrap(), [AGENT], "what is no name is not looked up");
+    let asked_for = world.breakable.asked_for.lock().unwrap();
+    assert_eq!(*asked_for, ["authorizer jwks denial", "authorizer"], "what is no name is not looked up");
 }
 
 #[tokio::test]
@@ -292,7 +313,7 @@ async fn a_warm_call_reads_and_fetches_nothing_and_a_change_holds_within_thirty_
     world.session(&token).await;
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.ask(&token).await, Outcome::Unauthorized("no_authorizer"));
-    assert_eq!(world.store.take_calls(), Calls { get: 1, ..Calls::default() });
+    assert_eq!(world.store.take_calls(), Calls { batch_get: 1, get: 1, ..Calls::default() });
 }
 
 #[tokio::test]
@@ -372,4 +393,121 @@ async fn options_hold() {
     let world = World::new();
     world.put("people", json!({"allowedAudience": ["agents"]}), json!({"algorithms": ["RS256"]})).await;
     assert_eq!(world.ask(&world.token(json!({}))).await, Outcome::Unauthorized("algorithm"));
+}
+
+/// Puts what stands against the user of `World::token`, for the agent or for all.
+async fn deny(world: &World, is_for_all: bool, denial: UserDenial) {
+    let name = UserName::Jwt {
+        issuer: ISSUER.to_owned(),
+        subject_claim: "sub".to_owned(),
+        subject: "ada".to_owned(),
+    };
+    let key = UserDenials::key(UserKey::from_digest(Sha256.sha256(&name.framed())));
+    let stored = record::get::<UserDenials>(&*world.store, &key, Consistency::Strong).await.unwrap();
+    let condition = stored.as_ref().map_or(Condition::Absent, |stored| Condition::Version(stored.version));
+    let mut all = stored.map(|stored| stored.value).unwrap_or_default();
+    all.change((!is_for_all).then(|| Id::from_bytes([7; 16])), |_| denial);
+    world.store.write(vec![record::put(key, condition, &all, None, None).unwrap()]).await.unwrap();
+}
+
+fn blocked() -> UserDenial {
+    UserDenial { blocked: true, not_before: None }
+}
+
+async fn people() -> World {
+    let world = World::new();
+    world.put("people", json!({"allowedAudience": ["agents"]}), json!({})).await;
+    world
+}
+
+#[tokio::test]
+async fn d15_a_user_who_is_blocked_while_known_is_refused_within_thirty_seconds() {
+    for is_for_all in [true, false] {
+        let world = people().await;
+        let token = world.token(json!({}));
+        world.session(&token).await;
+        deny(&world, is_for_all, blocked()).await;
+        world.clock.advance(Duration::from_secs(29));
+        world.session(&token).await;
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(world.ask(&token).await, Outcome::Forbidden("user_blocked"));
+        world.session(&world.token(json!({"sub": "somebody-else"}))).await;
+        deny(&world, is_for_all, UserDenial::default()).await;
+        world.clock.advance(Duration::from_secs(30));
+        world.session(&token).await;
+    }
+}
+
+#[tokio::test]
+async fn d15_a_user_who_was_signed_out_must_sign_in_again() {
+    let world = people().await;
+    let now = world.clock.now();
+    deny(&world, false, UserDenial { blocked: false, not_before: Some(now) }).await;
+    let refused = Outcome::Unauthorized("user_signed_out");
+    let (now, later) = (now.as_seconds(), now.as_seconds() + 10);
+    assert_eq!(world.ask(&world.token(json!({}))).await, refused);
+    assert_eq!(
+        world.ask(&world.token(json!({"iat": null}))).await,
+        refused,
+        "nobody knows when they signed in"
+    );
+    assert_eq!(
+        world.ask(&world.token(json!({"iat": later, "auth_time": now}))).await,
+        refused,
+        "refreshed since"
+    );
+    world.session(&world.token(json!({"iat": later}))).await;
+}
+
+#[tokio::test]
+async fn d15_what_cannot_be_renewed_counts_for_five_minutes_and_then_nobody_is_let_in() {
+    let world = people().await;
+    let token = world.token(json!({}));
+    world.session(&token).await;
+    let denials_alone = |is_broken| world.breakable.denials_are_broken.store(is_broken, Ordering::SeqCst);
+    denials_alone(true);
+    world.clock.advance(Duration::from_secs(299));
+    world.session(&token).await;
+    world.clock.advance(Duration::from_secs(1));
+    assert!(matches!(world.ask(&token).await, Outcome::Unavailable(_)));
+    let stranger = world.token(json!({"sub": "never-seen"}));
+    assert!(matches!(world.ask(&stranger).await, Outcome::Unavailable(_)));
+    denials_alone(false);
+    world.session(&token).await;
+}
+
+#[tokio::test]
+async fn p3_a_process_that_knows_nothing_asks_once_and_a_renewal_does_too() {
+    let world = people().await;
+    let token = world.token(json!({}));
+    world.store.take_calls();
+    for _ in 0..2 {
+        world.session(&token).await;
+        assert_eq!(world.store.take_calls(), Calls { batch_get: 1, ..Calls::default() });
+        world.session(&token).await;
+        assert_eq!(world.store.take_calls(), Calls::default(), "warm");
+        world.clock.advance(Duration::from_secs(30));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_genuine_causes_no_read_once_the_rules_are_known() {
+    let world = people().await;
+    world.session(&world.token(json!({}))).await;
+    world.store.take_calls();
+    for number in 0..50 {
+        let token = world.token(json!({"sub": format!("invented-{number}")})).expose().to_owned();
+        let (input, _) = token.rsplit_once('.').unwrap();
+        let forged = Secret::new(format!("{input}.{}", base64url([1; 64])));
+        assert_eq!(world.ask(&forged).await, Outcome::Unauthorized("signature"));
+        let expired = world.token(json!({"sub": format!("invented-{number}"), "exp": 1}));
+        assert_eq!(world.ask(&expired).await, Outcome::Unauthorized("expired"));
+    }
+    assert_eq!(world.store.take_calls(), Calls::default());
+    world.session(&world.token(json!({"sub": "another"}))).await;
+    assert_eq!(
+        world.store.take_calls(),
+        Calls { get: 1, ..Calls::default() },
+        "a genuine one of somebody new"
+    );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_identity_core::denial::{self, Denied, UserDenial, denies};
+use agent_identity_core::denial::{Denied, UserDenial, UserDenials, denies};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
 use agent_identity_core::issuer::{default_subject_claim, without_slash};
@@ -81,19 +81,19 @@ pub struct Ban {
 /// How old an answer may be that cannot be renewed, before nobody is let in on it (D15).
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Users of workloads, at most.
+/// Users, at most.
 const CAPACITY: u64 = 10_000;
 
 /// What stands against users, each as it was when it was read.
 pub(crate) struct Denials {
-    known: Cache<String, Arc<Known>>,
+    known: Cache<UserKey, Arc<Known>>,
     life: Duration,
 }
 
 struct Known {
     /// `Clock::elapsed` before it was read.
     read_at: Duration,
-    records: Vec<UserDenial>,
+    records: UserDenials,
 }
 
 impl Denials {
@@ -102,23 +102,19 @@ impl Denials {
         Self { known, life: config.record_cache }
     }
 
-    fn name(user: UserKey, workload: Id<Workload>) -> String {
-        format!("{user} {workload}")
-    }
-
     /// What was read at most so long ago.
-    async fn known(&self, name: &str, now: Duration, age: Duration) -> Option<Arc<Known>> {
-        self.known.get(name).await.filter(|known| now.saturating_sub(known.read_at) < age)
+    async fn known(&self, user: UserKey, now: Duration, age: Duration) -> Option<Arc<Known>> {
+        self.known.get(&user).await.filter(|known| now.saturating_sub(known.read_at) < age)
     }
 }
 
 impl Services {
-    /// The rows of denials that a use of this user's token will read.
-    pub(crate) async fn missing_denials(&self, user: UserKey, workload: Id<Workload>) -> Vec<Key> {
+    /// The row of denials that a use of this user's token will read.
+    pub(crate) async fn missing_denials(&self, user: UserKey) -> Option<Key> {
         let (denials, now) = (&self.caches.denials, self.ports.clock.elapsed());
-        match denials.known(&Denials::name(user, workload), now, denials.life).await {
-            Some(_) => Vec::new(),
-            None => denial::keys(user, workload).into(),
+        match denials.known(user, now, denials.life).await {
+            Some(_) => None,
+            None => Some(UserDenials::key(user)),
         }
     }
 
@@ -133,8 +129,8 @@ impl Services {
         workload: Id<Workload>,
         signed_in_at: Option<Timestamp>,
     ) -> Result<()> {
-        let known = self.denials(user, workload).await?;
-        match denies(&known.records, signed_in_at, None) {
+        let known = self.denials(user).await?;
+        match denies(known.records.of(workload), signed_in_at, None) {
             None => Ok(()),
             Some(denied) => {
                 let kind = match denied {
@@ -146,29 +142,24 @@ impl Services {
         }
     }
 
-    async fn denials(&self, user: UserKey, workload: Id<Workload>) -> Result<Arc<Known>> {
-        let (denials, name) = (&self.caches.denials, Denials::name(user, workload));
-        let now = self.ports.clock.elapsed();
-        if let Some(known) = denials.known(&name, now, denials.life).await {
+    async fn denials(&self, user: UserKey) -> Result<Arc<Known>> {
+        let (denials, now) = (&self.caches.denials, self.ports.clock.elapsed());
+        if let Some(known) = denials.known(user, now, denials.life).await {
             return Ok(known);
         }
-        match self.read_denials(user, workload).await {
+        match self.read_denials(user).await {
             Ok(records) => {
                 let known = Arc::new(Known { read_at: now, records });
-                denials.known.insert(name, Arc::clone(&known)).await;
+                denials.known.insert(user, Arc::clone(&known)).await;
                 Ok(known)
             }
-            Err(error) => denials.known(&name, now, MAX_AGE).await.ok_or(error),
+            Err(error) => denials.known(user, now, MAX_AGE).await.ok_or(error),
         }
     }
 
-    async fn read_denials(&self, user: UserKey, workload: Id<Workload>) -> Result<Vec<UserDenial>> {
-        let (store, keys) = (&self.ports.store, denial::keys(user, workload));
-        store.read_ahead(&keys).await;
-        let [one, all] = &keys;
-        let one = store.get(one, Consistency::Eventual).await?;
-        let all = store.get(all, Consistency::Eventual).await?;
-        denial::of_rows([one.as_ref(), all.as_ref()])
+    async fn read_denials(&self, user: UserKey) -> Result<UserDenials> {
+        let row = self.ports.store.get(&UserDenials::key(user), Consistency::Eventual).await?;
+        UserDenials::of_row(row.as_ref())
     }
 
     /// Blocks a user: no token of theirs is believed any more, within 30 seconds, for an agent or for all.
@@ -214,15 +205,16 @@ impl Services {
         for _ in 0..ATTEMPTS {
             let (mut writes, mut after) = (Vec::new(), UserDenial::default());
             for user in &users {
-                let key = UserDenial::key(*user, workload);
-                let stored: Option<Stored<UserDenial>> =
+                let key = UserDenials::key(*user);
+                let stored: Option<Stored<UserDenials>> =
                     record::get(&*self.ports.store, &key, Consistency::Strong).await?;
-                after = change(stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default());
+                let mut all = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+                after = all.change(workload, &change);
                 match stored {
-                    Some(stored) if after.is_nothing() => writes.push(stored.delete()),
-                    Some(stored) => writes.push(stored.replace(&after, None, None)?),
-                    None if after.is_nothing() => {}
-                    None => writes.push(record::put(key, Condition::Absent, &after, None, None)?),
+                    Some(stored) if all.is_nothing() => writes.push(stored.delete()),
+                    Some(stored) => writes.push(stored.replace(&all, None, None)?),
+                    None if all.is_nothing() => {}
+                    None => writes.push(record::put(key, Condition::Absent, &all, None, None)?),
                 }
             }
             match self.ports.store.write(writes).await {

@@ -137,10 +137,11 @@ impl Services {
 
     /// The workload, and what stands against the user.
     async fn missing_of(&self, claims: &WatClaims) -> Vec<Key> {
-        let mut keys = match claims.user {
-            Some(user) => self.missing_denials(user, claims.workload).await,
-            None => Vec::new(),
+        let denials = match claims.user {
+            Some(user) => self.missing_denials(user).await,
+            None => None,
         };
+        let mut keys = Vec::from_iter(denials);
         if !self.caches.workloads.has(&claims.workload) {
             keys.push(Key::single(Workload::KIND, claims.workload.to_string()));
         }

@@ -11,3 +11,4 @@ mod signature;
 mod structure;
 mod support;
 mod tiers;
+mod wycheproof;
