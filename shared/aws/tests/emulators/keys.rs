@@ -35,7 +35,10 @@ mod wrapper {
         let wrapped = before.wrap(&Key32::new([7; 32]), &context).await.unwrap();
         assert_eq!(before.rewrap(&wrapped, &context).await.unwrap(), None, "there is nothing to do");
         let after = KmsWrapper::new(place::connection(&moto), current.clone(), vec![former.clone()]);
-        assert!(matches!(after.rewrap(&wrapped, &other).await, Err(SealError::Broken)), "the context is kept");
+        assert!(
+            matches!(after.rewrap(&wrapped, &other).await, Err(SealError::Broken)),
+            "the context is kept"
+        );
         let anew = after.rewrap(&wrapped, &context).await.unwrap().unwrap();
         let id = former.rsplit('/').next().unwrap_or_default();
         client.disable_key().key_id(id).send().await.unwrap();

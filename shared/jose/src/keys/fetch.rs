@@ -2,6 +2,7 @@
 
 use agent_identity_core::Secret;
 use agent_identity_core::http::{HttpClient, HttpRequest, HttpResponse, Method};
+use agent_identity_core::issuer::without_slash;
 use serde::Deserialize;
 
 use super::issuer_url::{is_plain_url, oauth_authorization_server, openid_configuration};
@@ -36,8 +37,7 @@ pub(super) async fn fetch(http: &dyn HttpClient, issuer: &str) -> Result<Fetched
 /// Reads the keys of whoever publishes metadata at `issuer`, with or without a terminating slash: the two have one place
 /// (OpenID Connect Discovery §4), and the metadata say which of them it is.
 pub(super) async fn fetch_either(http: &dyn HttpClient, issuer: &str) -> Result<Fetched, String> {
-    let bare = |name: &str| name.strip_suffix('/').unwrap_or(name).to_owned();
-    fetch_of(http, issuer, |named| bare(named) == bare(issuer)).await
+    fetch_of(http, issuer, |named| without_slash(named) == without_slash(issuer)).await
 }
 
 async fn fetch_of(

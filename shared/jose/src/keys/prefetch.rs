@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_identity_core::http::HttpClient;
-use agent_identity_core::issuer::IssuerPolicy;
+use agent_identity_core::issuer::{IssuerPolicy, without_slash};
 use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, MAX_BATCH, Query, Row, Store};
 use agent_identity_core::{Clock, Result, Timestamp};
 use tokio::task::JoinSet;
@@ -145,8 +145,8 @@ impl KeyPrefetch {
                 break;
             }
         }
-        let bare = |name: String| name.strip_suffix('/').map(str::to_owned).unwrap_or(name);
-        Ok(names.into_iter().filter(|name| is_issuer_url(name)).map(bare).collect())
+        let usable = names.iter().filter(|name| is_issuer_url(name));
+        Ok(usable.map(|name| without_slash(name).to_owned()).collect())
     }
 
     async fn due(&self, issuers: &BTreeSet<String>) -> Result<Vec<DueIssuer>> {
@@ -162,8 +162,8 @@ impl KeyPrefetch {
             let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
             for row in self.shared.store.batch_get(&keys, Consistency::Eventual).await?.into_iter().flatten()
             {
-                let name = row.key.partition.strip_suffix('/').unwrap_or(&row.key.partition);
-                rows.entry(name.to_owned()).or_default().push(row);
+                let name = without_slash(&row.key.partition).to_owned();
+                rows.entry(name).or_default().push(row);
             }
             let now = self.shared.clock.now();
             due.extend(
