@@ -1,11 +1,12 @@
-"""A proxy between a function and the emulators that spoils one call: the n-th of its name after it was armed, once or for as long
-as it is repeated.
+"""A proxy between a function and the emulators that spoils one call: the n-th of its name after it was armed, once or with its
+repetitions of ten seconds.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ THROTTLED = {
     "sqs": "RequestThrottled",
     "events": "ThrottlingException",
 }
+# Longer than any call is tried (shared/aws/src: 8 s), shorter than a lease lives and a function may run.
+LASTING_SECONDS = 10
+
 # What each fault is. Which of them a call can meet, `faults_of` says.
 FAULTS = {
     "throttle": "refused for now, and not executed",
@@ -93,17 +97,21 @@ class Armed:
     # Which call of this name, from 1.
     which: int
     fault: str
-    # Whether repetitions of the same call, which are the same bytes, suffer the same.
+    # Whether repetitions of the same call suffer the same, for a while. Their members may come in another order.
     persists: bool
     calls: list[str] = field(default_factory=list)
     times: int = 0
-    _body: bytes | None = None
+    _asked: Any = None
+    _since: float = 0
 
     def hits(self, operation: str, body: bytes) -> bool:
         self.calls.append(operation)
-        if operation == self.call and self.calls.count(operation) == self.which:
-            self._body = body
-        elif not (self.persists and operation == self.call and self._body == body):
+        if operation != self.call:
+            return False
+        asked = json.loads(body)
+        if self.calls.count(operation) == self.which:
+            self._asked, self._since = asked, time.monotonic()
+        elif not (self.persists and self._asked == asked and time.monotonic() - self._since < LASTING_SECONDS):
             return False
         self.times += 1
         return True

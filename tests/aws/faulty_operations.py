@@ -80,6 +80,7 @@ class DeleteWorkload(OnWorkload):
     def prepare(self) -> None:
         super().prepare()
         put_authorizer(self.place, self.name)
+        assert self.place.has_authorizer(self.name)
 
     def event(self) -> dict[str, Any]:
         return self.place.event("DeleteWorkloadIdentity", name=self.name)
@@ -116,6 +117,7 @@ class DeleteAuthorizer(OnWorkload):
     def prepare(self) -> None:
         super().prepare()
         put_authorizer(self.place, self.name)
+        assert self.place.has_authorizer(self.name)
 
     def event(self) -> dict[str, Any]:
         return self.place.event("DeleteAuthorizer", agentId=self.name, name="main")

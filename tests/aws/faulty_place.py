@@ -176,7 +176,8 @@ class Place:
         return self.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
 
     def has_authorizer(self, agent: str) -> bool:
-        return self._item(self.functions.environment["AGENT_IDENTITY_TABLE"], f"authorizer#{agent}", "main") is not None
+        """The authorizers of an agent are one row; without any there is none."""
+        return self._item(self.functions.environment["AGENT_IDENTITY_TABLE"], f"authorizer#{agent}", "\0") is not None
 
     def due_row(self, provider: str) -> dict[str, Any]:
         """The connection with this provider, found in the index by due time."""

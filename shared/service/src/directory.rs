@@ -219,13 +219,6 @@ impl Services {
         Err(if is_contended { StoreError::Conflict(0).into() } else { not_found::<T>(name) })
     }
 
-    /// Whether a row is gone although its deletion seemed to fail: a delete leaves no trace, and that it is gone is what was
-    /// asked for.
-    pub(crate) async fn is_gone_after(&self, error: &StoreError, key: &Key) -> bool {
-        matches!(error, StoreError::Failed(_))
-            && matches!(self.ports.store.get(key, Consistency::Strong).await, Ok(None))
-    }
-
     /// One page of records in the order of their names, without those that the reader may not see.
     pub(crate) async fn list_named<T: Named>(
         &self,

@@ -16,6 +16,7 @@ pub mod due;
 mod flight;
 pub mod oauth2_provider;
 pub mod oauth2_token;
+mod outcome;
 pub mod page;
 pub mod principal;
 pub mod read_ahead;

@@ -97,6 +97,36 @@ async fn a_rotated_token_is_not_lost_when_nobody_says_whether_it_was_stored() {
 }
 
 #[tokio::test]
+async fn d11_a_turn_that_was_taken_unheard_is_a_turn_and_no_crash() {
+    let world = World::with_calendar().await;
+    let wat = world.wat(AGENT, "ada").await;
+    let session = world.consented(request(&wat)).await;
+    // The user's own key, which they have from now on.
+    world.provider.will(Reply::Tokens("first", 60));
+    world.complete(&session, "ada").await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(61));
+    let (services, left) = world.process_in_trouble(5, Trouble::LostAnswer);
+    left.store(1, Ordering::SeqCst);
+    world.provider.will(Reply::Tokens("second", 600));
+    let got = services.get_oauth2_token(&world.admin, request(&wat)).await;
+    assert!(matches!(got.unwrap(), Oauth2TokenAnswer::Token(_)));
+    assert_eq!(world.provider.seen("refresh_token").len(), 1);
+}
+
+#[tokio::test]
+async fn d11_a_browser_that_came_back_is_sent_on_although_nobody_said_that_it_was_noted() {
+    let world = World::with_calendar().await;
+    let wat = world.wat(AGENT, "ada").await;
+    let session = world.offered(request(&wat)).await;
+    let (cookie, state) = world.departed(&session).await;
+    let (services, left) = world.process_in_trouble(5, Trouble::LostAnswer);
+    left.store(1, Ordering::SeqCst);
+    world.returned_to(&services, &state, &cookie, Some("code")).await.unwrap();
+    world.provider.will(Reply::Tokens("first", 600));
+    world.complete(&session, "ada").await.unwrap();
+}
+
+#[tokio::test]
 async fn d11_a_code_is_not_sent_while_its_tokens_could_not_be_kept() {
     let world = World::with_calendar().await;
     let wat = world.wat(AGENT, "ada").await;

@@ -242,6 +242,8 @@ impl Services {
         match self.ports.store.write(vec![stored.replace(&next, next.row_ends(), None)?]).await {
             Ok(()) => Ok(location),
             Err(StoreError::Conflict(_)) => Err(used_code()),
+            // Its sealed code is of this call alone; the user could not come back a second time.
+            Err(error) if self.is_stored_after(&error, &stored.key, &next).await => Ok(location),
             Err(error) => Err(error.into()),
         }
     }

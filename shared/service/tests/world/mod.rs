@@ -344,6 +344,17 @@ impl World {
     }
 
     pub async fn returned(&self, state: &Secret, cookie: &Secret, code: Option<&str>) -> Result<Secret> {
+        self.returned_to(&self.services, state, cookie, code).await
+    }
+
+    /// The browser comes back to another process.
+    pub async fn returned_to(
+        &self,
+        services: &Services,
+        state: &Secret,
+        cookie: &Secret,
+        code: Option<&str>,
+    ) -> Result<Secret> {
         let answer = ProviderReturn {
             provider: self.provider_id(CALENDAR).await,
             state: state.clone(),
@@ -351,7 +362,7 @@ impl World {
             issuer: None,
             error: code.is_none().then(|| "access_denied".to_owned()),
         };
-        self.services.return_from_provider(answer, Some(cookie)).await
+        services.return_from_provider(answer, Some(cookie)).await
     }
 
     pub async fn complete(&self, session: &SessionUri, user: &str) -> Result<()> {
