@@ -1,6 +1,7 @@
 """The authorizer function under the Lambda runtime emulator, with tokens of a real OpenID provider."""
 
 import json
+import time
 
 import pytest
 
@@ -226,3 +227,25 @@ def test_every_golden_event_gets_an_answer(of_any_agent, file):
 def test_nonsense_is_answered_and_the_function_lives_on(of_one_agent, token, event):
     assert of_one_agent.invoke(event)["errorMessage"]
     assert of_one_agent.invoke(token_event(token))["policyDocument"]
+
+
+def test_d15_a_blocked_user_is_refused_and_nobody_else(environment, caller, agent, vendor):
+    """By processes that know nothing yet; for one that does, it is 30 s (`shared/inbound/tests/authorize.rs`)."""
+    user = {"issuer": vendor.issuer, "subject": "bob"}
+
+    tokens = [vendor.make_jwt(name, iat=int(time.time()) - 5) for name in ("bob", "ada")]
+
+    def verdicts():
+        instance = Instance("authorizer", environment | {"AGENT_IDENTITY_AGENT": agent})
+        try:
+            return [status(instance.invoke(token_event(token)))[0] for token in tokens]
+        finally:
+            instance.stop()
+
+    for where in ({"agentId": agent}, {}):
+        caller.ok("BlockUser", **user, **where)
+        assert verdicts() == [403, 200]
+        caller.ok("UnblockUser", **user, **where)
+        assert verdicts() == [200, 200]
+    caller.ok("SignOutUser", **user, agentId=agent)
+    assert verdicts() == [401, 200]
