@@ -120,6 +120,10 @@ def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fres
         assert functions.pools["authorizer"].invoke(event)["isAuthorized"] is True
     ask_for_unknown_keys(functions, caller, vendor, agent, event)
     caller.ok("DeleteAuthorizer", agentId=agent, name="one")
+    user = fresh("user")
+    for operation in ("BlockUser", "SignOutUser", "UnblockUser"):
+        caller.ok(operation, userId=user)
+    caller.ok("SignOutUser", agentId=agent, userId=user)
     caller.ok("DeleteWorkloadIdentity", name=agent)
 
 

@@ -31,8 +31,6 @@ UNCALLED = {
     ("refresh", "sqs:GetQueueAttributes", "*"): "Lambda's poller, with the function's role",
     ("refresh", "dynamodb:Query", "vault-key"): "a process renews its vault keys by a query when they are 5 minutes old, "
     "which is longer than the run (jose/src/seal.rs)",
-    ("*", "dynamodb:*", "denial"): "bans come with the issue on inbound (D15)",
-    ("authorizer", "dynamodb:BatchGetItem", "jwks*"): "rules and keys in one call come with the issue on inbound (P3)",
     ("tokens", "dynamodb:*", "inbound-jwt"): "inbound JWTs are kept once there is on-behalf-of exchange (D20)",
 }
 
