@@ -47,6 +47,8 @@ def control_members(operation, workload, names):
     """What the operation needs, on this workload or on these providers."""
     if "WorkloadIdentity" in operation:
         return {"name": workload}
+    if "TokenVault" in operation:
+        return {"kmsConfiguration": {"keyType": "ServiceManagedKey"}} if operation == "SetTokenVaultCMK" else {}
     if "ApiKey" in operation:
         needs_key = operation.startswith(("Create", "Update"))
         return {"name": names["api key"]} | ({"apiKey": planted.new_secret("API key")} if needs_key else {})

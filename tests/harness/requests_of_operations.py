@@ -65,6 +65,9 @@ def _requests() -> dict[tuple[str, str], dict[str, Any]]:
         ("UpdateWorkloadIdentity", ""): {"name": "@workload@", "allowedResourceOauth2ReturnUrls": RETURN_URLS},
         ("DeleteWorkloadIdentity", ""): {"name": "@doomed workload@"},
         ("ListWorkloadIdentities", ""): {"maxResults": 5},
+        ("GetTokenVault", ""): {"tokenVaultId": "default"},
+        ("SetTokenVaultCMK", ""): {
+            "tokenVaultId": "default", "kmsConfiguration": {"keyType": "ServiceManagedKey"}},
         ("CreateApiKeyCredentialProvider", ""): {
             "name": "@fresh@", "apiKey": "an API key", "apiKeySecretSource": "MANAGED", "tags": TAGS},
         ("CreateApiKeyCredentialProvider", "external"): {
