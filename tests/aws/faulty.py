@@ -60,6 +60,13 @@ def lasting_faults_of(call: str) -> list[str]:
     return [fault for fault in faults_of(call) if fault not in left_out]
 
 
+def passing_faults_of(call: str, every: bool) -> list[str]:
+    """Those to suffer once. A read is repeated by the SDK, whatever it was; what lasts begins alike: `every` tries them all the
+    same."""
+    found = faults_of(call)
+    return found if every or call not in READS else [fault for fault in found if fault in ("lost", "partial")]
+
+
 def refusal(status: int, code: str, **members: Any) -> Answered:
     body = {"__type": f"com.amazonaws#{code}", "message": "injected", "Message": "injected"} | members
     headers = [("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-errortype", code)]

@@ -2,11 +2,12 @@
 client is told, that a repetition succeeds, and what is stored, kept and sent to the vendor afterwards.
 
 A case is (operation, call, fault): `Refresh-PutItem-2-lost` loses the answer to the second PutItem of a refresh, once; with
-`-lasting` it loses those of its repetitions, too, for ten seconds.
+`-lasting` it loses those of its repetitions, too, for ten seconds. `FAULTS=all` adds single faults of reads that others stand for.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 import pytest
 
 from aws import faulty_operations, faulty_tokens
-from aws.faulty import faults_of, lasting_faults_of
+from aws.faulty import lasting_faults_of, passing_faults_of
 from aws.faulty_place import Deployment, Place, Said
 
+EVERY = os.environ.get("FAULTS") == "all"
 # At a time: most of a case is waiting.
 PLACES = 10
 # What a client that goes by the answers gives a repetition: longer than the lease of an attempt that came to nothing (D7).
@@ -96,7 +98,7 @@ def cases() -> list[Case]:
             for which in range(first[call], names.count(call) + 1):
                 if which in ALIKE.get((operation, call), ()):
                     continue
-                found += [Case(operation, call, which, fault, False) for fault in faults_of(call)]
+                found += [Case(operation, call, which, fault, False) for fault in passing_faults_of(call, EVERY)]
                 found += [Case(operation, call, which, fault, True) for fault in lasting_faults_of(call)]
     return found
 
