@@ -154,7 +154,8 @@ def deployed(folder: Path) -> Iterator[Deployment]:
             },
         )  # fmt: skip
         # The keys of issuers are in the table, as a minute after the deployment.
-        functions.pools["refresh"].invoke(json.loads(TICK.read_text()))
+        ticked = functions.pools["refresh"].invoke(json.loads(TICK.read_text()))
+        assert "errorType" not in (ticked or {}), ticked
         made = Deployment(functions, caller, vendor, proxy, workload, provider, machine, api_key, user, folder)
         manage(functions, "principals", "put", made.role, "--grant", ADMIN_GRANT)
         yield made
