@@ -67,23 +67,21 @@ impl BanArgs {
 /// When the store cannot be used, or there is no such agent.
 pub async fn run(args: UserArgs) -> CommandResult {
     let admin = administrator();
-    match args.command {
-        UserCommand::Block(args) => {
-            let action = BlockUser { agent: args.agent.clone(), user: args.user()? };
-            let services = args.store.reaching(&args.reach).await?;
-            told(&args, &services.block_user(admin.authorize(action)?).await?, "is blocked")
+    let (UserCommand::Block(whom) | UserCommand::Unblock(whom) | UserCommand::SignOut(whom)) = &args.command;
+    let (agent, user) = (whom.agent.clone(), whom.user()?);
+    let services = whom.store.reaching(&whom.reach).await?;
+    let (ban, done) = match &args.command {
+        UserCommand::Block(_) => {
+            (services.block_user(admin.authorize(BlockUser { agent, user })?).await?, "is blocked")
         }
-        UserCommand::Unblock(args) => {
-            let action = UnblockUser { agent: args.agent.clone(), user: args.user()? };
-            let services = args.store.reaching(&args.reach).await?;
-            told(&args, &services.unblock_user(admin.authorize(action)?).await?, "is not blocked")
+        UserCommand::Unblock(_) => {
+            (services.unblock_user(admin.authorize(UnblockUser { agent, user })?).await?, "is not blocked")
         }
-        UserCommand::SignOut(args) => {
-            let action = SignOutUser { agent: args.agent.clone(), user: args.user()? };
-            let services = args.store.reaching(&args.reach).await?;
-            told(&args, &services.sign_out_user(admin.authorize(action)?).await?, "is signed out")
+        UserCommand::SignOut(_) => {
+            (services.sign_out_user(admin.authorize(SignOutUser { agent, user })?).await?, "is signed out")
         }
-    }
+    };
+    told(whom, &ban, done)
 }
 
 fn told(args: &BanArgs, ban: &Ban, done: &str) -> CommandResult {

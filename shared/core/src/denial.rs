@@ -5,6 +5,7 @@
 //! about to believe a token reads it and asks [`denies`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,9 @@ use crate::store::{Key, Kind, Row};
 use crate::user::UserKey;
 use crate::workload::Workload;
 use crate::{Id, Result, Timestamp};
+
+/// How old an answer may be that cannot be renewed, before nobody is let in on it (D15).
+pub const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// In the place of a workload's id: all of them.
 const ALL_WORKLOADS: &str = "*";

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::encoding;
+use crate::port::Digest;
 
 /// What names a user before hashing (D10).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,12 @@ pub enum UserName {
 }
 
 impl UserName {
-    /// What is hashed: length-prefixed (kind, issuer, subject claim name, value). The hashing itself is [`crate::port::Digest`]'s.
+    /// How the user is known.
+    pub fn key(&self, digest: &dyn Digest) -> UserKey {
+        UserKey::from_digest(digest.sha256(&self.framed()))
+    }
+
+    /// What is hashed: length-prefixed (kind, issuer, subject claim name, value).
     pub fn framed(&self) -> Vec<u8> {
         let fields: [&[u8]; 4] = match self {
             Self::Jwt { issuer, subject_claim, subject } => {

@@ -171,7 +171,7 @@ impl AuthorizeRequest {
             subject_claim: subject_claim.to_owned(),
             subject: subject.to_owned(),
         };
-        UserKey::from_digest(self.digest.sha256(&name.framed()))
+        name.key(&*self.digest)
     }
 
     fn session(agent: WorkloadName, user_key: UserKey, passed: Passed<'_>) -> VerifiedSession {

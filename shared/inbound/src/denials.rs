@@ -5,14 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_identity_core::Result;
-use agent_identity_core::denial::UserDenials;
+use agent_identity_core::denial::{MAX_AGE, UserDenials};
 use agent_identity_core::store::{Consistency, Store};
 use agent_identity_core::user::UserKey;
 
 use crate::cache::RULES_LIFE;
-
-/// How old an answer may be that cannot be renewed, before nobody is let in on it (D15).
-const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// What stands against at most so many users is kept; that it is nothing is kept too.
 const MAX_USERS: usize = 10_000;

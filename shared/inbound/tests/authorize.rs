@@ -20,7 +20,7 @@ use agent_identity_core::port::Digest as _;
 use agent_identity_core::store::{
     Condition, Consistency, Key, Kind, Query, ReadAhead, Row, Store, StoreError, Write,
 };
-use agent_identity_core::user::{UserKey, UserName};
+use agent_identity_core::user::UserName;
 use agent_identity_core::{Clock as _, Id, Secret, Timestamp, WorkloadName, record};
 use agent_identity_inbound::{AuthorizeRequest, Outcome, VerifiedSession};
 use agent_identity_jose::JwtVerifier;
@@ -402,7 +402,7 @@ async fn deny(world: &World, is_for_all: bool, denial: UserDenial) {
         subject_claim: "sub".to_owned(),
         subject: "ada".to_owned(),
     };
-    let key = UserDenials::key(UserKey::from_digest(Sha256.sha256(&name.framed())));
+    let key = UserDenials::key(name.key(&Sha256));
     let stored = record::get::<UserDenials>(&*world.store, &key, Consistency::Strong).await.unwrap();
     let condition = stored.as_ref().map_or(Condition::Absent, |stored| Condition::Version(stored.version));
     let mut all = stored.map(|stored| stored.value).unwrap_or_default();

@@ -211,6 +211,22 @@ impl VaultSealer {
         Ok(Some(ring.keep(number, key, now)))
     }
 
+    /// Looks at the row of every vault key, and wraps anew what a former key has wrapped, if it is to.
+    async fn walk_keys(&self, rewraps: bool) -> Result<Wrapping, SealError> {
+        let (store, wrapper) = (&*self.store, &*self.wrapper);
+        let mut wrapping = Wrapping::default();
+        for purpose in Purpose::ALL {
+            for row in vault_key::read_from(store, purpose, 0).await? {
+                let now = self.clock.now();
+                let is_anew = rewraps && vault_key::rewrap_row(store, wrapper, purpose, &row, now).await?;
+                wrapping.rewrapped += usize::from(is_anew);
+                let wrapped_at = if is_anew { now } else { vault_key::wrapped_at(&row)? };
+                wrapping.changed_at = wrapping.changed_at.max(Some(wrapped_at));
+            }
+        }
+        Ok(wrapping)
+    }
+
     #[expect(
         clippy::expect_used,
         reason = "it fails only without memory or beyond 64 GiB, and going on would lose what was to be kept"
@@ -271,26 +287,11 @@ impl Sealer for VaultSealer {
     }
 
     async fn rewrap_keys(&self) -> Result<Wrapping, SealError> {
-        let mut rewrapped = 0;
-        for purpose in Purpose::ALL {
-            for row in vault_key::read_from(&*self.store, purpose, 0).await? {
-                let now = self.clock.now();
-                if vault_key::rewrap_row(&*self.store, &*self.wrapper, purpose, &row, now).await? {
-                    rewrapped += 1;
-                }
-            }
-        }
-        Ok(Wrapping { rewrapped, ..self.wrapping().await? })
+        self.walk_keys(true).await
     }
 
     async fn wrapping(&self) -> Result<Wrapping, SealError> {
-        let mut changed_at = None;
-        for purpose in Purpose::ALL {
-            for row in vault_key::read_from(&*self.store, purpose, 0).await? {
-                changed_at = changed_at.max(Some(vault_key::wrapped_at(&row)?));
-            }
-        }
-        Ok(Wrapping { rewrapped: 0, changed_at })
+        self.walk_keys(false).await
     }
 
     fn seal_with(&self, key: &Key32, context: &Context, plaintext: &[u8]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_identity_core::denial::{Denied, UserDenial, UserDenials, denies};
+use agent_identity_core::denial::{Denied, MAX_AGE, UserDenial, UserDenials, denies};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
 use agent_identity_core::issuer::{default_subject_claim, without_slash};
@@ -77,9 +77,6 @@ pub struct Ban {
     /// By which claim the user is known, if by a JWT (D10).
     pub subject_claim: Option<String>,
 }
-
-/// How old an answer may be that cannot be renewed, before nobody is let in on it (D15).
-const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// Users, at most.
 const CAPACITY: u64 = 10_000;

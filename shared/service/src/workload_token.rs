@@ -197,7 +197,7 @@ impl Services {
     }
 
     pub(crate) fn user_key(&self, name: &UserName) -> UserKey {
-        UserKey::from_digest(self.ports.digest.sha256(&name.framed()))
+        name.key(&*self.ports.digest)
     }
 
     async fn prove(&self, workload: &WorkloadName, user_token: &Secret) -> Result<ProvenUser> {

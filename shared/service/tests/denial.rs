@@ -3,22 +3,20 @@
 
 mod world;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Grant, Principal};
 use agent_identity_core::name::UserId;
-use agent_identity_core::store::{Consistency, Key, Kind, Query, Row, Store, StoreError, Write};
-use agent_identity_core::{Result, Secret, Timestamp, WorkloadName};
+use agent_identity_core::store::Kind;
+use agent_identity_core::{Result, Secret, WorkloadName};
 use agent_identity_service::consent::{CompleteConsent, UserIdentifier};
 use agent_identity_service::denial::{Ban, BlockUser, NamedUser, SignOutUser, UnblockUser};
 use agent_identity_service::oauth2_token::{Flow, Oauth2TokenRequest};
 use agent_identity_service::workload_token::IssueWorkloadTokenForJwt;
-use agent_identity_service::{Config, Ports, Services};
-use async_trait::async_trait;
-use world::{AGENT, Reply, World, get_from, refused, request, wat_from};
+use agent_identity_service::{Config, Services};
+use world::{AGENT, Reply, Trouble, World, get_from, refused, request, wat_from};
 
 const ISSUER: &str = "https://idp.example";
 const LATER: u32 = 2_000_000_000;
@@ -230,68 +228,22 @@ async fn d15_a_consent_that_began_before_a_sign_out_is_not_completed() {
     }
 }
 
-/// A store that a test can take away.
-struct Breakable {
-    store: Arc<dyn Store>,
-    is_broken: AtomicBool,
-}
-
-impl Breakable {
-    fn check(&self) -> Result<(), StoreError> {
-        if self.is_broken.load(Ordering::SeqCst) {
-            return Err(StoreError::Busy("away".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Store for Breakable {
-    async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
-        if key.kind == Kind::Denial {
-            self.check()?;
-        }
-        self.store.get(key, consistency).await
-    }
-
-    async fn batch_get(
-        &self,
-        keys: &[Key],
-        consistency: Consistency,
-    ) -> Result<Vec<Option<Row>>, StoreError> {
-        self.store.batch_get(keys, consistency).await
-    }
-
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.write(writes).await
-    }
-
-    async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
-        self.store.query(query).await
-    }
-
-    async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.store.due(shard, until, limit).await
-    }
-}
-
 #[tokio::test]
 async fn d15_while_the_store_is_away_an_answer_is_good_for_five_minutes_and_then_nobody_is_let_in() {
     let (world, _) = connected().await;
-    let store = Arc::new(Breakable { store: world.store.clone(), is_broken: AtomicBool::new(false) });
-    let ports = Ports { store: store.clone(), ..world.services.ports().clone() };
-    let config = Config { record_cache: Duration::from_secs(30), ..world.services.config().clone() };
-    let process = Services::new(ports, config);
+    let (process, away) = world.process_in_trouble(9, Trouble::NoDenials);
+    let config = Config { record_cache: Duration::from_secs(30), ..process.config().clone() };
+    let process = Services::new(process.ports().clone(), config);
     let wat = wat_from(&process, &world.admin, AGENT, "ada").await;
-    store.is_broken.store(true, Ordering::SeqCst);
+    away.store(1, Ordering::SeqCst);
     world.clock.advance(Duration::from_secs(299));
     get_from(&process, &world.admin, request(&wat)).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(refused(get_from(&process, &world.admin, request(&wat)).await).0, ErrorKind::Throttling);
-    store.is_broken.store(false, Ordering::SeqCst);
+    away.store(0, Ordering::SeqCst);
     get_from(&process, &world.admin, request(&wat)).await.unwrap();
     let unknown = wat_from(&world.services, &world.admin, AGENT, "bob").await;
-    store.is_broken.store(true, Ordering::SeqCst);
+    away.store(1, Ordering::SeqCst);
     assert!(get_from(&process, &world.admin, request(&unknown)).await.is_err(), "nothing is known of them");
 }
 

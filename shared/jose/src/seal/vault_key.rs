@@ -105,7 +105,7 @@ pub(super) fn wrapped_at(row: &Row) -> Result<Timestamp, SealError> {
     Ok(stored.rewrapped_at.unwrap_or(stored.created_at))
 }
 
-/// Wraps the key in `row` anew, if a former key of the wrapper has wrapped it; whether it did.
+/// Wraps the key in `row` anew at `now`, if a former key of the wrapper has wrapped it; whether it did.
 ///
 /// # Errors
 /// As [`unwrap_row`].

@@ -23,7 +23,7 @@ use agent_identity_core::issuer::{
 use agent_identity_core::name::{Scope, UserId};
 use agent_identity_core::port::{Event, Events};
 use agent_identity_core::provider::{ClientRegistration, Discovery, ServerMetadata, Vendor};
-use agent_identity_core::store::{Consistency, Key, Query, Row, Store, StoreError, Write};
+use agent_identity_core::store::{Consistency, Key, Kind, Query, Row, Store, StoreError, Write};
 use agent_identity_core::workload::ReturnUrl;
 use agent_identity_core::{Clock, Id, ProviderName, Result, Secret, Timestamp, WorkloadName};
 use agent_identity_service::api_key_provider::GivenSecret;
@@ -401,7 +401,7 @@ impl World {
     }
 }
 
-/// What becomes of a write.
+/// What becomes of a write, or of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// It is refused for now.
@@ -412,6 +412,8 @@ pub enum Trouble {
     LostRequest,
     /// It is made, nobody is told, and nothing can be read while it lasts.
     Silence,
+    /// What stands against users cannot be read while it lasts; everything else can.
+    NoDenials,
 }
 
 /// A store in trouble for some writes.
@@ -431,6 +433,12 @@ impl Store for Troubled {
         if self.trouble == Trouble::Silence && self.left.load(Ordering::SeqCst) > 0 {
             return Err(unknown());
         }
+        if self.trouble == Trouble::NoDenials
+            && key.kind == Kind::Denial
+            && self.left.load(Ordering::SeqCst) > 0
+        {
+            return Err(StoreError::Busy("test".to_owned()));
+        }
         self.store.get(key, consistency).await
     }
 
@@ -444,12 +452,12 @@ impl Store for Troubled {
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let left = self.left.load(Ordering::SeqCst);
-        if left == 0 {
+        if left == 0 || self.trouble == Trouble::NoDenials {
             return self.store.write(writes).await;
         }
         self.left.store(left - 1, Ordering::SeqCst);
         match self.trouble {
-            Trouble::Busy => Err(StoreError::Busy("test".to_owned())),
+            Trouble::Busy | Trouble::NoDenials => Err(StoreError::Busy("test".to_owned())),
             Trouble::LostRequest => Err(unknown()),
             Trouble::LostAnswer | Trouble::Silence => {
                 self.store.write(writes).await?;
