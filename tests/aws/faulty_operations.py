@@ -72,15 +72,17 @@ class UpdateWorkload(OnWorkload):
         assert got["allowedResourceOauth2ReturnUrls"] == [RETURN_URL]
 
 
-class DeleteWorkload(OnWorkload):
-    """With an authorizer, which goes with it."""
-
-    done_already = "ResourceNotFoundException"
-
+class OnAuthorizer(OnWorkload):
     def prepare(self) -> None:
         super().prepare()
         put_authorizer(self.place, self.name)
         assert self.place.has_authorizer(self.name)
+
+
+class DeleteWorkload(OnAuthorizer):
+    """With an authorizer, which goes with it."""
+
+    done_already = "ResourceNotFoundException"
 
     def event(self) -> dict[str, Any]:
         return self.place.event("DeleteWorkloadIdentity", name=self.name)
@@ -111,13 +113,8 @@ class PutAuthorizer(OnWorkload):
         assert got["authorizerConfiguration"] == rules(self.place)
 
 
-class DeleteAuthorizer(OnWorkload):
+class DeleteAuthorizer(OnAuthorizer):
     done_already = "ResourceNotFoundException"
-
-    def prepare(self) -> None:
-        super().prepare()
-        put_authorizer(self.place, self.name)
-        assert self.place.has_authorizer(self.name)
 
     def event(self) -> dict[str, Any]:
         return self.place.event("DeleteAuthorizer", agentId=self.name, name="main")

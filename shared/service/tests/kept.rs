@@ -6,12 +6,12 @@ mod world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use agent_identity_core::Result;
 use agent_identity_core::consent::SessionUri;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::Principal;
 use agent_identity_core::name::UserId;
 use agent_identity_core::seal::{Context, Key32, Purpose, SealError, Sealer};
+use agent_identity_core::{Result, Secret};
 use agent_identity_service::consent::{CompleteConsent, UserIdentifier};
 use agent_identity_service::oauth2_token::{Flow, Oauth2TokenAnswer};
 use agent_identity_service::{Ports, Services};
@@ -71,15 +71,21 @@ async fn a_users_first_consent_is_not_lost_when_nobody_says_whether_its_tokens_w
     }
 }
 
+/// A user whose first access token has run out, and their workload access token.
+async fn run_out() -> (World, Secret) {
+    let world = World::with_calendar().await;
+    let wat = world.wat(AGENT, "ada").await;
+    let session = world.consented(request(&wat)).await;
+    world.provider.will(Reply::Tokens("first", 60));
+    world.complete(&session, "ada").await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(61));
+    (world, wat)
+}
+
 #[tokio::test]
 async fn a_rotated_token_is_not_lost_when_nobody_says_whether_it_was_stored() {
     for trouble in [Trouble::LostAnswer, Trouble::LostRequest] {
-        let world = World::with_calendar().await;
-        let wat = world.wat(AGENT, "ada").await;
-        let session = world.consented(request(&wat)).await;
-        world.provider.will(Reply::Tokens("first", 60));
-        world.complete(&session, "ada").await.unwrap();
-        world.clock.advance(std::time::Duration::from_secs(61));
+        let (world, wat) = run_out().await;
         let gate = Arc::new(Notify::new());
         world.provider.will(Reply::Held("second", Arc::clone(&gate)));
         let (services, left) = world.process_in_trouble(5, trouble);
@@ -98,13 +104,7 @@ async fn a_rotated_token_is_not_lost_when_nobody_says_whether_it_was_stored() {
 
 #[tokio::test]
 async fn d11_a_turn_that_was_taken_unheard_is_a_turn_and_no_crash() {
-    let world = World::with_calendar().await;
-    let wat = world.wat(AGENT, "ada").await;
-    let session = world.consented(request(&wat)).await;
-    // The user's own key, which they have from now on.
-    world.provider.will(Reply::Tokens("first", 60));
-    world.complete(&session, "ada").await.unwrap();
-    world.clock.advance(std::time::Duration::from_secs(61));
+    let (world, wat) = run_out().await;
     let (services, left) = world.process_in_trouble(5, Trouble::LostAnswer);
     left.store(1, Ordering::SeqCst);
     world.provider.will(Reply::Tokens("second", 600));
