@@ -136,7 +136,9 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(request):
-    wanted = [item.callspec.params["case"] for item in request.session.items if "case" in getattr(item, "fixturenames", ())]
+    # Other modules have a `case` of their own.
+    params = [getattr(item, "callspec", None) and item.callspec.params for item in request.session.items]
+    wanted = [given["case"] for given in params if given and isinstance(given.get("case"), Case)]
     running = Run(wanted)
     yield running
     running.stop()
