@@ -211,7 +211,7 @@ class Template:
     def __init__(self) -> None:
         from infra.cloudformation import Decided, load
 
-        self.resources = Decided(load()).resources
+        self.resources = Decided(load(), AuthorizerMintsWat="true").resources
         self.known = {
             "AWS::AccountId": ACCOUNT,
             "AWS::Partition": "aws",
@@ -248,12 +248,12 @@ class Template:
         return self.resolve(self.resources[function]["Properties"]["Environment"]["Variables"][name])
 
 
-def make_key(template: Template, kms: Any) -> None:
-    properties = template.properties("VaultKey", "AWS::KMS::Key")
+def make_key(template: Template, kms: Any, logical_id: str) -> None:
+    properties = template.properties(logical_id, "AWS::KMS::Key")
     policy = json.dumps(properties["KeyPolicy"])
     key = kms.create_key(Description=properties["Description"], Policy=policy)["KeyMetadata"]
     kms.enable_key_rotation(KeyId=key["KeyId"])
-    template.known |= {"VaultKey": key["KeyId"], "VaultKey.Arn": key["Arn"]}
+    template.known |= {logical_id: key["KeyId"], f"{logical_id}.Arn": key["Arn"]}
 
 
 def make_queue(template: Template, sqs: Any, logical_id: str) -> None:
@@ -301,7 +301,8 @@ def make_resources(moto: str, local: str) -> Template:
         region_name=REGION,
     )
     template = Template()
-    make_key(template, session.client("kms", endpoint_url=moto))
+    for key in ("VaultKey", "AuthorizerKey"):
+        make_key(template, session.client("kms", endpoint_url=moto), key)
     sqs = session.client("sqs", endpoint_url=moto)
     make_queue(template, sqs, "RefreshDeadLetters")
     make_queue(template, sqs, "RefreshQueue")
@@ -364,6 +365,7 @@ def bring_up(folder: Path) -> dict[str, Any]:
     names = ("TABLE", "KMS_KEY_ID", "SECRET_PREFIX", "QUEUE_URL", "EVENT_BUS", "ACCOUNT_ID")
     said = {f"AGENT_IDENTITY_{name}": template.variable("RefreshFunction", f"AGENT_IDENTITY_{name}") for name in names}
     state["environment"] = CREDENTIALS | said | {
+        "AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID": template.known["AuthorizerKey.Arn"],
         # There is no IAM principal without IAM.
         "AGENT_IDENTITY_PRINCIPAL": "access-keys",
         "AWS_ENDPOINT_URL": moto,

@@ -10,7 +10,7 @@ use agent_identity_core::issuer::IssuerPolicy;
 use agent_identity_core::port::{Event, Events};
 use agent_identity_core::seal::{Key32, Sealer};
 use agent_identity_egress::{AllowList, GuardedClient};
-use agent_identity_jose::{JwtVerifier, VaultSealer};
+use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
 use agent_identity_local::{
     Database, LocalSecrets, LocalSigningKeys, MasterKey, Sha256, SqliteStore, SystemClock, SystemRandom,
 };
@@ -123,7 +123,8 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     let challenge_key = master.derive("serve challenge");
     let store = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));
     let sealer: Arc<dyn Sealer> =
-        Arc::new(VaultSealer::new(store.clone(), master, Arc::clone(&clock), random.clone()));
+        Arc::new(VaultSealer::new(store.clone(), master.clone(), Arc::clone(&clock), random.clone()));
+    let authorizer_keys = Arc::new(RootedAuthorizerKeys::new(master, Arc::clone(&clock), random.clone()));
     let place = Place { region: settings.region, account: ACCOUNT.to_owned() };
     let secrets =
         Arc::new(LocalSecrets::new(database.clone(), Arc::clone(&sealer), random.clone(), place.clone()));
@@ -135,6 +136,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         secrets: secrets.clone(),
         signing_keys: signing_keys.clone(),
         sealer,
+        authorizer_keys: Some(authorizer_keys),
         verifier: Arc::new(JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store.clone(), true)),
         http,
         clock,

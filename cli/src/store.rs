@@ -132,6 +132,9 @@ mod aws {
         /// A KMS key of before, until SetTokenVaultCMK has been called
         #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_FORMER_KMS_KEY_IDS", value_delimiter = ',')]
         former_kms_key_id: Vec<String>,
+        /// The KMS key over the keys of authorizers, where the deployment has one: the stack's output AuthorizerKeyArn
+        #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID")]
+        authorizer_kms_key_id: Option<String>,
         /// Instead of AWS's own endpoints
         #[arg(long, value_name = "URL")]
         endpoint_url: Option<String>,
@@ -175,6 +178,7 @@ mod aws {
                 table: needed(&self.table, "--table")?,
                 kms_key_id,
                 former_kms_key_ids: self.former_kms_key_id.clone(),
+                authorizer_kms_key_id: self.authorizer_kms_key_id.clone(),
                 secret_prefix: String::new(),
                 event_bus: String::new(),
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },

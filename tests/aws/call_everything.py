@@ -113,11 +113,17 @@ def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fres
     caller.ok("GetAuthorizer", agentId=agent, name="one")
     caller.ok("ListAuthorizers", agentId=agent)
     workload_token_for_jwt(caller, agent, token)
+    minting = {"authorizerConfiguration": {"customJWTAuthorizer": rules}, "options": {"issueWorkloadAccessToken": True}}
+    caller.ok("PutAuthorizer", agentId=agent, name="two", **minting)
+    caller.ok("DeleteAuthorizer", agentId=agent, name="one")
     headers = [("authorization", f"Bearer {token}"), ("x-agent-id", agent), ("host", "api.example")]
     event = http_event("GET", "/sample", headers, b"")
     event |= {"type": "REQUEST", "routeArn": "arn", "identitySource": [f"Bearer {token}", agent]}
     for _ in range(2):
-        assert functions.pools["authorizer"].invoke(event)["isAuthorized"] is True
+        answer = functions.pools["authorizer"].invoke(event)
+        assert answer["isAuthorized"] is True
+    get_new_api_key(caller, answer["context"]["workloadAccessToken"], fresh, functions.pools["tokens"].stop)
+    caller.ok("PutAuthorizer", agentId=agent, name="one", authorizerConfiguration={"customJWTAuthorizer": rules})
     ask_for_unknown_keys(functions, caller, vendor, agent, event)
     caller.ok("DeleteAuthorizer", agentId=agent, name="one")
     user = fresh("user")

@@ -14,7 +14,7 @@ from typing import Any
 from bench.aws_calls import SERVICES, CountingProxy
 
 # How infra.iam writes resources: as the template does.
-TABLE, DUE_INDEX, VAULT_KEY = "Table.Arn", "${Table.Arn}/index/due", "VaultKey.Arn"
+TABLE, DUE_INDEX, VAULT_KEY, AUTHORIZER_KEY = "Table.Arn", "${Table.Arn}/index/due", "VaultKey.Arn", "AuthorizerKey.Arn"
 SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:"
 OWN_SECRET, EXTERNAL_SECRET = f"{SECRET}${{SecretPrefix}}name-AbCdEf", f"{SECRET}billing/stripe-AbCdEf"
 EXTERNAL_KEY = "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/1234"
@@ -87,6 +87,7 @@ class RecordingProxy(CountingProxy):
         self.calls: set[Call] = set()
         self._prefix = environment["AGENT_IDENTITY_SECRET_PREFIX"]
         self._vault_key = environment["AGENT_IDENTITY_KMS_KEY_ID"]
+        self._authorizer_key = environment["AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"]
         super().__init__(environment)
 
     def _note(self, target: str, body: bytes, status: int, answer: bytes) -> None:
@@ -149,6 +150,16 @@ class RecordingProxy(CountingProxy):
             keys |= {"kms:EncryptionContextKeys": tuple(sorted(context))}
             on, condition, asked_of_iam = "the CMK", "context vault, version, purpose", request(
                 f"kms:{operation}", VAULT_KEY, **keys
+            )  # fmt: skip
+        elif asked["KeyId"] == self._authorizer_key:
+            context = asked["EncryptionContext"]
+            assert list(sorted(context)) == ["key", "purpose", "workload"], context
+            keys = {f"kms:EncryptionContext:{name}": value for name, value in context.items()}
+            # One call of a kind, whoever's key it is.
+            keys |= {"kms:EncryptionContext:workload": "w", "kms:EncryptionContext:key": "k"}
+            keys |= {"kms:EncryptionContextKeys": tuple(sorted(context))}
+            on, condition, asked_of_iam = "the root key of authorizers", "context purpose, workload, key", request(
+                f"kms:{operation}", AUTHORIZER_KEY, **keys
             )  # fmt: skip
         else:
             on, condition = "a key of its owner's", "tag agent-identity:provider"

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harness import planted
 from harness.functions import Instance, http_event
 from harness.places import REPOSITORY
 from harness.stories import FRONT_END_AUDIENCE, sign_in
@@ -156,6 +157,41 @@ def test_every_kind_of_api_gets_its_401_and_403_and_the_session(environment, age
 def test_the_user_of_the_session_is_the_user_of_a_workload_access_token(functions, caller, token, agent, vendor):
     """D10: what the authorizer calls the user is how the vault knows them."""
     caller.ok("GetWorkloadAccessTokenForJWT", workloadName=agent, userToken=token)
+
+
+def test_d16_a_session_carries_a_workload_access_token_on_request(functions, environment, caller, vendor, token, fresh):
+    """The API behind the authorizer goes straight to the data plane with it: for this user, and for this agent alone."""
+    agent, provider, key = fresh("agent"), fresh("weather"), planted.new_secret("API key")
+    caller.ok("CreateWorkloadIdentity", name=agent)
+    caller.ok("CreateApiKeyCredentialProvider", name=provider, apiKey=key)
+    rules = {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}
+    put = {"agentId": agent, "name": "main", "authorizerConfiguration": {"customJWTAuthorizer": rules}}
+    caller.ok("PutAuthorizer", **put, options={"issueWorkloadAccessToken": True})
+    with_root = environment | {"AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID": functions.environment["AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"]}
+    minting, without_root = Instance("authorizer", with_root), Instance("authorizer", environment)
+    try:
+        for event in (http_2(token, agent), rest_request(token, agent)):
+            answer = minting.invoke(event)
+            wat = planted.plant(answer["context"]["workloadAccessToken"], "workload access token")
+            answer = caller.ok("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=provider)
+            assert answer["apiKey"] == key
+        assert "workloadAccessToken" not in without_root.invoke(http_2(token, agent))["context"]
+        # Who may read for another workload alone has no use for it.
+        other = fresh("other")
+        caller.ok("CreateWorkloadIdentity", name=other)
+        stranger = functions.caller(functions.create_access_key(fresh("key"), f"read workload={other}"))
+        refused = stranger.call("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=provider)
+        assert (refused.status, refused.error) == (403, "AccessDeniedException")
+        stranger.close()
+        caller.ok("DeleteAuthorizer", agentId=agent, name="main")
+        # By a process that knows nothing yet; for one that does, it is 30 s.
+        functions.pools["tokens"].stop()
+        refused = caller.call("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=provider)
+        assert (refused.status, refused.error) == (401, "UnauthorizedException")
+    finally:
+        minting.stop()
+        without_root.stop()
+        caller.ok("DeleteWorkloadIdentity", name=agent)
 
 
 @pytest.mark.parametrize("spoil", [

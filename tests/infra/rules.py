@@ -35,6 +35,8 @@ AUTHORIZED_ROUTES = {"GET /sample"}
 # `*` as a resource, and why.
 STAR_RESOURCES = {
     ("VaultKey", "Administration"): "in a key's policy, `*` is this key: its ARN is not known before it is made",
+    ("AuthorizerKey", "Administration"): "in a key's policy, `*` is this key",
+    ("AuthorizerKey", "WrapKeysOfAuthorizers"): "in a key's policy, `*` is this key",
     ("VaultKey", "WrapVaultKeys"): "in a key's policy, `*` is this key",
     ("VaultKey", "EncryptSecrets"): "in a key's policy, `*` is this key",
     ("VaultKey", "EncryptTheTable"): "in a key's policy, `*` is this key",
@@ -61,6 +63,7 @@ VARIABLES = {
     "AGENT_IDENTITY_ADMIN_ROLE",
     "AGENT_IDENTITY_AGENT",
     "AGENT_IDENTITY_API_ID",
+    "AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID",
     "AGENT_IDENTITY_EGRESS_ALLOW",
     "AGENT_IDENTITY_EVENT_BUS",
     "AGENT_IDENTITY_FORMER_KMS_KEY_IDS",
@@ -98,6 +101,7 @@ def everything(template: dict[str, Json]) -> Decided:
         AdminRoleArn="arn:aws:iam::123456789012:role/Admin",
         AlarmTopicArn="arn:aws:sns:us-east-1:123456789012:alarms",
         Agent="an-agent",
+        AuthorizerMintsWat="true",
         CertificateArn="arn:aws:acm:us-east-1:123456789012:certificate/c",
         DomainName="identity.example.com",
         EgressAllow="10.0.0.0/8",

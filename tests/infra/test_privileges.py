@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.cloudformation import load
+from infra.cloudformation import Decided, as_list, load
 from infra.iam import allows, role_of, statements
 from infra.rules import everything
 
@@ -69,15 +69,57 @@ def test_d16_the_authorizer_sees_no_row_of_the_vault(kind: str) -> None:
     assert not row("AuthorizerFunction", "dynamodb:BatchGetItem", "denial#a", f"{kind}#x")
 
 
+def actions_of_the_authorizer(decided: Decided) -> set[str]:
+    policy = statements(decided, role_of(decided, "AuthorizerFunction"))
+    return {action for statement in policy for action in as_list(statement["Action"])}
+
+
 def test_d16_the_authorizer_has_no_key_secret_queue_or_bus() -> None:
-    services = {
-        action.split(":")[0]
-        for statement in ROLES["AuthorizerFunction"]
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    without = Decided(load())
+    assert {action.split(":")[0] for action in actions_of_the_authorizer(without)} == {"dynamodb", "logs"}
+    assert "AuthorizerKey" not in without.of_type("AWS::KMS::Key")
+    for decided in (without, DECIDED):
+        environment = decided.resources["AuthorizerFunction"]["Properties"]["Environment"]["Variables"]
+        assert not {"AGENT_IDENTITY_KMS_KEY_ID", "AGENT_IDENTITY_SECRET_PREFIX"} & set(environment)
+
+
+MINT = {
+    "kms:EncryptionContext:purpose": "authorizer-mint",
+    "kms:EncryptionContext:workload": "w",
+    "kms:EncryptionContext:key": "k",
+    "kms:EncryptionContextKeys": ["purpose", "workload", "key"],
+}
+
+
+def test_d16_an_authorizer_that_mints_unwraps_its_keys_and_nothing_else() -> None:
+    more = actions_of_the_authorizer(DECIDED) - actions_of_the_authorizer(Decided(load()))
+    assert more == {"kms:Decrypt"}
+    expected = {
+        "AuthorizerFunction": {"kms:Decrypt"},
+        "CredentialsFunction": {"kms:Encrypt"},
+        "TokensFunction": {"kms:Decrypt"},
     }
-    assert services == {"dynamodb", "logs"}
-    environment = DECIDED.resources["AuthorizerFunction"]["Properties"]["Environment"]["Variables"]
-    assert not {"AGENT_IDENTITY_KMS_KEY_ID", "AGENT_IDENTITY_SECRET_PREFIX"} & set(environment)
+    for function, policy in ROLES.items():
+        for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant"):
+            may = action in expected.get(function, set())
+            assert allows(policy, action, "AuthorizerKey.Arn", MINT) == may, (function, action)
+            assert not allows(policy, action, "AuthorizerKey.Arn"), (function, action)
+            other = MINT | {"kms:EncryptionContext:purpose": "vault"}
+            assert not allows(policy, action, "AuthorizerKey.Arn", other), (function, action)
+    assert not allows(ROLES["AuthorizerFunction"], "kms:Decrypt", "VaultKey.Arn", CONTEXT)
+
+
+def test_d16_the_root_key_of_authorizers_wraps_only_under_the_whole_context() -> None:
+    policy = DECIDED.resources["AuthorizerKey"]["Properties"]["KeyPolicy"]["Statement"]
+    for action in ("kms:Decrypt", "kms:Encrypt"):
+        assert allows(policy, action, "*", MINT)
+        assert not allows(policy, action, "*", CONTEXT)
+        for name in ("purpose", "workload", "key"):
+            left = {key: value for key, value in MINT.items() if key != f"kms:EncryptionContext:{name}"}
+            assert not allows(policy, action, "*", left), name
+        assert not allows(policy, action, "*", MINT | {"kms:EncryptionContextKeys": [*MINT["kms:EncryptionContextKeys"], "x"]})
+    for action in ("kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:CreateGrant"):
+        assert not allows(policy, action, "*", MINT)
 
 
 @pytest.mark.parametrize("function", ROLES)

@@ -71,8 +71,13 @@ fn context(session: &VerifiedSession) -> Value {
         "scopes": session.scopes.join(" "),
         "expiresAt": session.expires_at.as_seconds(),
     });
-    if let (Some(client), Some(members)) = (&session.client_id, context.as_object_mut()) {
-        members.insert("clientId".to_owned(), json!(client));
+    if let Some(members) = context.as_object_mut() {
+        if let Some(client) = &session.client_id {
+            members.insert("clientId".to_owned(), json!(client));
+        }
+        if let Some(token) = &session.workload_token {
+            members.insert("workloadAccessToken".to_owned(), json!(token.expose()));
+        }
     }
     context
 }
@@ -95,6 +100,7 @@ mod tests {
             scopes: vec!["a".to_owned(), "b".to_owned()],
             client_id: Some("app".to_owned()),
             expires_at: Timestamp::from_seconds(1_000),
+            workload_token: None,
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use agent_identity_aws::{AwsConnection, AwsSettings, DynamoStore};
+use agent_identity_aws::{AwsConnection, AwsSettings, DynamoStore, KmsWrapper};
 use agent_identity_core::Clock;
 use agent_identity_core::issuer::parse_trusted_issuers;
+use agent_identity_core::random::Random;
 use agent_identity_core::store::ReadAhead;
 use agent_identity_egress::{AllowList, GuardedClient};
-use agent_identity_inbound::AuthorizeRequest;
-use agent_identity_jose::JwtVerifier;
+use agent_identity_inbound::{AuthorizeRequest, Minting};
+use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys};
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 use lambda_runtime::Error;
 
@@ -22,7 +23,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// From what [`Settings`] reads, and `AGENT_IDENTITY_TABLE`, `_TRUSTED_ISSUERS`, `_EGRESS_ALLOW`, `_EXTRA_CA_FILE`, and what the AWS SDKs read.
+    /// From what [`Settings`] reads, and `AGENT_IDENTITY_TABLE`, `_TRUSTED_ISSUERS`, `_EGRESS_ALLOW`, `_EXTRA_CA_FILE`, `_AUTHORIZER_KMS_KEY_ID`, and what the AWS SDKs read.
     ///
     /// # Errors
     /// When a variable is missing or is not what it must be.
@@ -49,13 +50,20 @@ impl Authorizer {
             None => Vec::new(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let table = DynamoStore::new(connection, table, Arc::clone(&clock), Arc::new(SystemRandom));
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        // Where it is not told of a root key, it issues nothing (D16).
+        let minting = set("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID").map(|key| {
+            let root = Arc::new(KmsWrapper::new(connection.clone(), key, Vec::new()));
+            let keys = RootedAuthorizerKeys::new(root, Arc::clone(&clock), Arc::clone(&random));
+            Minting { keys: Arc::new(keys), random: Arc::clone(&random) }
+        });
+        let table = DynamoStore::new(connection, table, Arc::clone(&clock), random);
         let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
         let http = Arc::new(GuardedClient::new(egress, extra_roots));
         // The keys of issuers are written by the refresh function alone (D16).
         let verifier = Arc::new(JwtVerifier::with_store(http, Arc::clone(&clock), store.clone(), false));
         Ok(Self {
-            authorize: AuthorizeRequest::new(store, verifier, Arc::new(Sha256), clock, issuers),
+            authorize: AuthorizeRequest::new(store, verifier, Arc::new(Sha256), clock, issuers, minting),
             settings,
         })
     }

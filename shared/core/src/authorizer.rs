@@ -6,6 +6,7 @@
 mod custom_claim;
 mod discovery_url;
 mod judge;
+mod key;
 pub mod preset;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use custom_claim::{
 };
 pub use discovery_url::DiscoveryUrl;
 pub use judge::{AgentRules, Explained, Passed, Refused};
+pub use key::{AuthorizerKey, AuthorizerKeyId, KeyOwner, KeyPurpose};
 
 /// Most authorizers of one agent: they are read, and judged, together.
 pub const MAX_AUTHORIZERS: usize = 10;
@@ -38,6 +40,8 @@ pub const MAX_AUTHORIZERS: usize = 10;
 pub struct AgentAuthorizers {
     /// The workload that they are for: a workload made anew under the name inherits nothing (D9).
     pub workload: Id<Workload>,
+    /// The workload's epoch, which goes into the workload access tokens that they issue. Whatever moves it, moves it here too.
+    pub epoch: u32,
     /// One at least, by name.
     pub authorizers: Vec<Authorizer>,
 }
@@ -79,6 +83,9 @@ pub struct Authorizer {
     pub configuration: CustomJwtAuthorizer,
     /// Ours.
     pub options: AuthorizerOptions,
+    /// What it seals the workload access tokens with that it issues ([`AuthorizerOptions::issues_workload_access_token`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minting_key: Option<AuthorizerKey>,
     /// When it was first stored.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -166,6 +173,10 @@ pub struct AuthorizerOptions {
     /// authorizer's: whoever names the issuer first decides it, and nobody changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_claim: Option<String>,
+    /// Whether the verified session carries a workload access token of the agent for the user, so that the API behind the
+    /// authorizer can go straight to the data plane.
+    #[serde(default, rename = "issueWorkloadAccessToken", skip_serializing_if = "std::ops::Not::not")]
+    pub issues_workload_access_token: bool,
 }
 
 /// Why a genuine token may not speak to this agent.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::Timestamp;
+use crate::authorizer::{AuthorizerKey, KeyOwner};
 use crate::encoding;
 use crate::store::{Key, StoreError};
 
@@ -203,4 +204,39 @@ pub trait KeyWrapper: Send + Sync {
     async fn rewrap(&self, _wrapped: &[u8], _context: &[(&str, &str)]) -> Result<Option<Vec<u8>>, SealError> {
         Ok(None)
     }
+}
+
+/// Keys of authorizers, under a root key that is none of the vault's (D16): the authorizer function has this and no [`Sealer`].
+/// Made by `jose`.
+#[async_trait]
+pub trait AuthorizerKeys: Send + Sync {
+    /// A new key.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
+    async fn create(&self, owner: KeyOwner) -> Result<AuthorizerKey, SealError>;
+
+    /// Seals `plaintext` under such a key, bound to `context`. Costs no I/O while the key is cached.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`], also for a key of another owner or root key; [`SealError::Busy`].
+    async fn seal(
+        &self,
+        owner: KeyOwner,
+        key: &AuthorizerKey,
+        context: &Context,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError>;
+
+    /// Opens what [`AuthorizerKeys::seal`] made.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    async fn open(
+        &self,
+        owner: KeyOwner,
+        key: &AuthorizerKey,
+        context: &Context,
+        sealed: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError>;
 }

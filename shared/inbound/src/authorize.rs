@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use agent_identity_core::authorizer::{AgentRules, Passed, Refused};
+use agent_identity_core::authorizer::{AgentRules, KeyOwner, KeyPurpose, Passed, Refused};
 use agent_identity_core::denial::{Denied, UserDenials, denies};
 use agent_identity_core::issuer::{TokenRefused, TokenVerifier, TrustedIssuer};
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::port::Digest;
+use agent_identity_core::random::Random;
+use agent_identity_core::seal::{AuthorizerKeys, SealError};
 use agent_identity_core::store::{Consistency, Key, Kind, Store};
 use agent_identity_core::user::{UserKey, UserName};
-use agent_identity_core::{Clock, Result, Secret, Timestamp, WorkloadName};
+use agent_identity_core::wat::{MintedWat, WatClaims, WatUser};
+use agent_identity_core::workload::Workload;
+use agent_identity_core::{Clock, Id, Result, Secret, Timestamp, WorkloadName, encoding};
 
 use crate::cache::RulesCache;
 use crate::denials::Denials;
@@ -24,8 +28,17 @@ pub struct AuthorizeRequest {
     digest: Arc<dyn Digest>,
     clock: Arc<dyn Clock>,
     issuers: Vec<TrustedIssuer>,
+    minting: Option<Minting>,
     cache: RulesCache,
     denials: Denials,
+}
+
+/// What it issues workload access tokens with.
+pub struct Minting {
+    /// The keys of authorizers.
+    pub keys: Arc<dyn AuthorizerKeys>,
+    /// Randomness, for their ids.
+    pub random: Arc<dyn Random>,
 }
 
 /// Claims that name users, where the rules that say which are not known yet: the usual one, and Entra ID's.
@@ -50,6 +63,8 @@ pub struct VerifiedSession {
     pub client_id: Option<String>,
     /// When the token ends; within the leeway that may be in the past. The backend rechecks it (D14).
     pub expires_at: Timestamp,
+    /// A workload access token of the agent for the user, where the authorizer issues one.
+    pub workload_token: Option<Secret>,
 }
 
 /// The decision. The codes are stable and for logs: the caller sees 401, 403 or 500, and no more.
@@ -71,13 +86,14 @@ const NO_AUTHORIZER: &str = "no_authorizer";
 
 impl AuthorizeRequest {
     /// `issuers` are the deployment's trusted issuers, of which only the subject claims count here: who is trusted for an
-    /// agent, its authorizers say.
+    /// agent, its authorizers say. Without `minting`, sessions carry no workload access token, whatever authorizers say.
     pub fn new(
         store: Arc<dyn Store>,
         verifier: Arc<dyn TokenVerifier>,
         digest: Arc<dyn Digest>,
         clock: Arc<dyn Clock>,
         issuers: Vec<TrustedIssuer>,
+        minting: Option<Minting>,
     ) -> Self {
         Self {
             store,
@@ -85,6 +101,7 @@ impl AuthorizeRequest {
             digest,
             clock,
             issuers,
+            minting,
             cache: RulesCache::default(),
             denials: Denials::default(),
         }
@@ -159,10 +176,43 @@ impl AuthorizeRequest {
             Err(error) => return Outcome::Unavailable(error.to_string()),
         };
         match denies(denials.of(workload), token.issued_at, token.auth_time) {
-            None => Outcome::Allowed(Self::session(agent, user, passed)),
-            Some(denied @ Denied::Blocked) => Outcome::Forbidden(denied.as_str()),
-            Some(denied @ Denied::SignedOut) => Outcome::Unauthorized(denied.as_str()),
+            None => {}
+            Some(denied @ Denied::Blocked) => return Outcome::Forbidden(denied.as_str()),
+            Some(denied @ Denied::SignedOut) => return Outcome::Unauthorized(denied.as_str()),
         }
+        match self.mint(&agent, workload, rules.epoch(), user, &passed).await {
+            Ok(workload_token) => Outcome::Allowed(Self::session(agent, user, passed, workload_token)),
+            Err(error) => Outcome::Unavailable(error.to_string()),
+        }
+    }
+
+    /// The workload access token that the authorizer issues, if it does: as good as the user's token is now (D16, D20).
+    async fn mint(
+        &self,
+        agent: &WorkloadName,
+        workload: Id<Workload>,
+        epoch: u32,
+        user: UserKey,
+        passed: &Passed<'_>,
+    ) -> Result<Option<Secret>, SealError> {
+        let (Some(minting), Some(key)) = (&self.minting, &passed.authorizer.minting_key) else {
+            return Ok(None);
+        };
+        let token = &passed.claims.token;
+        let user = WatUser {
+            key: user,
+            issuer: Some(token.issuer.clone()),
+            expires_at: Some(token.expires_at),
+            signed_in_at: token.signed_in_at(),
+        };
+        let claims = WatClaims::issue(&*minting.random, self.clock.now(), workload, epoch, Some(user));
+        let plaintext =
+            serde_json::to_vec(&claims).map_err(|error| SealError::KeyUnavailable(error.to_string()))?;
+        let owner = KeyOwner { workload, purpose: KeyPurpose::Mint };
+        let context = MintedWat::context(key.id, agent);
+        let sealed = minting.keys.seal(owner, key, &context, &plaintext).await?;
+        let minted = MintedWat { key: key.id, agent: agent.clone(), sealed: &sealed };
+        Ok(Some(Secret::new(encoding::base64url(minted.to_bytes()))))
     }
 
     fn user_key(&self, issuer: &str, subject_claim: &str, subject: &str) -> UserKey {
@@ -174,7 +224,12 @@ impl AuthorizeRequest {
         name.key(&*self.digest)
     }
 
-    fn session(agent: WorkloadName, user_key: UserKey, passed: Passed<'_>) -> VerifiedSession {
+    fn session(
+        agent: WorkloadName,
+        user_key: UserKey,
+        passed: Passed<'_>,
+        workload_token: Option<Secret>,
+    ) -> VerifiedSession {
         let Passed { claims, authorizer } = passed;
         let azp = claims.authorized_party.filter(|_| authorizer.options.azp_as_client);
         VerifiedSession {
@@ -186,6 +241,7 @@ impl AuthorizeRequest {
             scopes: claims.scopes,
             client_id: claims.client_id.or(azp),
             expires_at: claims.token.expires_at,
+            workload_token,
         }
     }
 }

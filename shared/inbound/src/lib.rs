@@ -1,6 +1,6 @@
 //! `AuthorizeRequest`: may the bearer of this token speak to this agent?
 //!
-//! It is what the authorizer function runs, so it knows `core` and nothing else: no axum, no OAuth, no cache library. What is
+//! It is what the authorizer function runs, so it knows `core` and nothing else: no axum, no OAuth, no cache library. It verifies, and may issue a workload access token for what it has let pass. What is
 //! *not* here: the events of API Gateway and where the agent's name is in them (the function's), how a token is verified
 //! (`jose`, through the port), and writing authorizers (`service`).
 
@@ -10,6 +10,6 @@ mod cache;
 mod denials;
 mod peek;
 
-pub use authorize::{AuthorizeRequest, Outcome, VerifiedSession};
+pub use authorize::{AuthorizeRequest, Minting, Outcome, VerifiedSession};
 pub use bearer::bearer_token;
 pub use cache::{MAX_AGENTS, RULES_LIFE};

@@ -150,7 +150,7 @@ impl World {
         let idp = Arc::new(Idp::new());
         let ahead: Arc<dyn Store> = Arc::new(ReadAhead::new(breakable.clone(), clock.clone()));
         let verifier = Arc::new(JwtVerifier::new(idp.clone(), clock.clone()));
-        let authorize = AuthorizeRequest::new(ahead, verifier, Arc::new(Sha256), clock.clone(), issuers);
+        let authorize = AuthorizeRequest::new(ahead, verifier, Arc::new(Sha256), clock.clone(), issuers, None);
         Self { clock, store, breakable, idp, authorize }
     }
 
@@ -168,6 +168,7 @@ impl World {
             subject_claim: options["subjectClaim"].as_str().unwrap_or("sub").to_owned(),
             configuration: serde_json::from_value(configuration).unwrap(),
             options: serde_json::from_value(options).unwrap(),
+            minting_key: None,
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
         };

@@ -9,4 +9,4 @@ mod seal;
 
 pub use jwt::JwtVerifier;
 pub use keys::{COOL_DOWN, FRESH, KeyPrefetch, MAX_ISSUERS, MAX_STALE, PREFETCH_EVERY, Renewed};
-pub use seal::{KEY_LIFE, VaultSealer};
+pub use seal::{KEY_LIFE, RootedAuthorizerKeys, VaultSealer};

@@ -15,12 +15,14 @@ use agent_identity_core::store::{Consistency, Key, Store};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+mod authorizer_keys;
 mod envelope;
 mod ring;
 #[cfg(test)]
 mod tests;
 mod vault_key;
 
+pub use authorizer_keys::RootedAuthorizerKeys;
 pub use ring::KEY_LIFE;
 use ring::{Known, Ring, Version};
 

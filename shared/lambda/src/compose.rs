@@ -9,9 +9,10 @@ use agent_identity_aws::{
 };
 use agent_identity_core::Clock;
 use agent_identity_core::random::Random;
+use agent_identity_core::seal::AuthorizerKeys;
 use agent_identity_core::store::ReadAhead;
 use agent_identity_egress::GuardedClient;
-use agent_identity_jose::{JwtVerifier, VaultSealer};
+use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
 use agent_identity_service::{Config, Ports, Services};
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 
@@ -46,7 +47,13 @@ impl Composed {
         let wrapper = Arc::new(KmsWrapper::new(connection.clone(), key, former_keys));
         let http = Arc::new(GuardedClient::new(environment.egress.clone(), environment.extra_roots.clone()));
         let events = Arc::new(EventBridgeEvents::new(connection.clone(), environment.event_bus.clone()));
+        let authorizer_keys = environment.authorizer_kms_key_id.clone().map(|key| {
+            let root = Arc::new(KmsWrapper::new(connection.clone(), key, Vec::new()));
+            let keys = RootedAuthorizerKeys::new(root, Arc::clone(&clock), Arc::clone(&random));
+            Arc::new(keys) as Arc<dyn AuthorizerKeys>
+        });
         let ports = Ports {
+            authorizer_keys,
             sealer: Arc::new(VaultSealer::new(
                 store.clone(),
                 wrapper,

@@ -30,6 +30,8 @@ pub struct Environment {
     pub kms_key_id: String,
     /// `AGENT_IDENTITY_FORMER_KMS_KEY_IDS`, separated by commas: what they have wrapped unwraps until it is wrapped anew.
     pub former_kms_key_ids: Vec<String>,
+    /// `AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID`: wraps the keys of authorizers, where they may issue tokens.
+    pub authorizer_kms_key_id: Option<String>,
     /// `AGENT_IDENTITY_SECRET_PREFIX`.
     pub secret_prefix: String,
     /// `AGENT_IDENTITY_EVENT_BUS`.
@@ -105,6 +107,7 @@ impl Environment {
             former_kms_key_ids: get("AGENT_IDENTITY_FORMER_KMS_KEY_IDS")
                 .map(|ids| ids.split(',').map(str::to_owned).collect())
                 .unwrap_or_default(),
+            authorizer_kms_key_id: get("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"),
             secret_prefix: required(&get, "AGENT_IDENTITY_SECRET_PREFIX")?,
             event_bus: required(&get, "AGENT_IDENTITY_EVENT_BUS")?,
             public_base_url: required(&get, "AGENT_IDENTITY_PUBLIC_BASE_URL")?

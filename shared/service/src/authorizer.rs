@@ -5,8 +5,8 @@
 //! them, each in one transaction, so that whichever of the two comes second sees the other.
 
 use agent_identity_core::authorizer::{
-    AgentAuthorizers, AgentRules, Authorizer, AuthorizerOptions, CustomJwtAuthorizer, Denial, Explained,
-    MAX_AUTHORIZERS, Rule,
+    AgentAuthorizers, AgentRules, Authorizer, AuthorizerKey, AuthorizerOptions, CustomJwtAuthorizer, Denial,
+    Explained, KeyOwner, KeyPurpose, MAX_AUTHORIZERS, Rule,
 };
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
@@ -17,7 +17,7 @@ use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::store::{Condition, Consistency, MAX_VALUE_BYTES, StoreError};
 use agent_identity_core::workload::Workload;
-use agent_identity_core::{Error, Result, Secret, WorkloadName};
+use agent_identity_core::{Error, Id, Result, Secret, WorkloadName};
 
 use crate::Services;
 use crate::directory::ATTEMPTS;
@@ -117,6 +117,10 @@ pub struct RuleExplained {
     pub denial: Denial,
 }
 
+/// Why an authorizer cannot issue tokens here.
+const NO_ROOT_KEY: &str =
+    "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerMintsWat=true";
+
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
     Error::new(ErrorKind::NotFound, format!("the agent `{agent}` has no authorizer named `{name}`"))
 }
@@ -131,11 +135,14 @@ impl Services {
     pub async fn put_authorizer(&self, authorized: Authorized<'_, PutAuthorizer>) -> Result<u64> {
         let PutAuthorizer { agent, name, configuration, options } = authorized.into_action();
         let issuer = configuration.discovery_url.issuer();
+        if options.issues_workload_access_token && self.ports.authorizer_keys.is_none() {
+            return Err(Error::field("options.issueWorkloadAccessToken", NO_ROOT_KEY));
+        }
         for _ in 0..ATTEMPTS {
             let workload = self.by_name::<Workload>(agent.as_str(), Consistency::Strong).await?;
             let stored = self.authorizers(&agent).await?;
             let mut all = stored.as_ref().map_or_else(
-                || AgentAuthorizers { workload: workload.value.id, authorizers: Vec::new() },
+                || AgentAuthorizers { workload: workload.value.id, epoch: workload.value.epoch, authorizers: Vec::new() },
                 |stored| stored.value.clone(),
             );
             let before = all.get(&name);
@@ -149,6 +156,12 @@ impl Services {
             let asked = options.subject_claim.as_deref();
             let subject_claim = settle_subject_claim(&issuer, known.as_ref(), self.trusted_issuers(), asked)
                 .map_err(|message| Error::field("options.subjectClaim", message))?;
+            // A key that is there stays: a change of other settings ends no token.
+            let minting_key = match before.and_then(|before| before.minting_key.clone()) {
+                _ if !options.issues_workload_access_token => None,
+                Some(key) => Some(key),
+                None => Some(self.create_authorizer_key(workload.value.id, KeyPurpose::Mint).await?),
+            };
             let now = self.now();
             let version = before.map_or(1, |before| before.version.saturating_add(1));
             let authorizer = Authorizer {
@@ -157,6 +170,7 @@ impl Services {
                 subject_claim: subject_claim.clone(),
                 configuration: configuration.clone(),
                 options: options.clone(),
+                minting_key,
                 created_at: before.map_or(now, |before| before.created_at),
                 updated_at: now,
             };
@@ -262,7 +276,7 @@ impl Services {
     ) -> Result<Vec<TokenExplained>> {
         let ExplainToken { agent, token } = authorized.action();
         self.id_of::<Workload>(agent.as_str(), Consistency::Strong).await?;
-        let rules = AgentRules::read(&*self.ports.store, agent, self.trusted_issuers()).await?;
+        let rules = AgentRules::read(&*self.ports.store, agent, self.trusted_issuers(), Consistency::Strong).await?;
         let explained = rules.explain(&*self.ports.verifier, token).await;
         Ok(explained.into_iter().map(TokenExplained::from).collect())
     }
@@ -283,6 +297,12 @@ impl Services {
             IssuerPolicy::Trusted(issuers) => issuers,
             IssuerPolicy::AnyIssuer => &[],
         }
+    }
+
+    async fn create_authorizer_key(&self, workload: Id<Workload>, purpose: KeyPurpose) -> Result<AuthorizerKey> {
+        let keys = self.ports.authorizer_keys.as_ref();
+        let keys = keys.ok_or_else(|| Error::internal("there is no root key for authorizers"))?;
+        Ok(keys.create(KeyOwner { workload, purpose }).await?)
     }
 
     async fn authorizers(&self, agent: &WorkloadName) -> Result<Option<Stored<AgentAuthorizers>>> {

@@ -36,7 +36,7 @@ use agent_identity_core::http::HttpClient;
 use agent_identity_core::issuer::{IssuerPolicy, TokenVerifier};
 use agent_identity_core::port::{Digest, Events, SecretStore, SigningKeys};
 use agent_identity_core::random::{self, Random};
-use agent_identity_core::seal::Sealer;
+use agent_identity_core::seal::{AuthorizerKeys, Sealer};
 use agent_identity_core::store::Store;
 use agent_identity_core::{Clock, Timestamp};
 
@@ -51,6 +51,8 @@ pub struct Ports {
     pub signing_keys: Arc<dyn SigningKeys>,
     /// Sealing under the vault keys.
     pub sealer: Arc<dyn Sealer>,
+    /// Keys of authorizers, where the deployment has a root key for them (D16).
+    pub authorizer_keys: Option<Arc<dyn AuthorizerKeys>>,
     /// Verification of users' tokens.
     pub verifier: Arc<dyn TokenVerifier>,
     /// The guarded way out.

@@ -4,11 +4,12 @@
 //!
 //! Nothing is decided here. What is not brought, or was guessed wrong, is read when it is asked for.
 
+use agent_identity_core::authorizer::AgentRules;
 use agent_identity_core::connection::Connection;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::seal::Purpose;
 use agent_identity_core::store::{Consistency, Key, Kind};
-use agent_identity_core::wat::WatClaims;
+use agent_identity_core::wat::{MintedWat, WatClaims};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Id, ProviderName, Secret, encoding};
 
@@ -81,8 +82,10 @@ impl Services {
             keys.push(directory);
         }
         let sealed = encoding::unbase64url(foreseen.workload_token.expose()).unwrap_or_default();
-        match self.ports.sealer.unread_key(Purpose::Wat, &sealed) {
+        match self.unread_of(&sealed) {
             Some(row) => keys.push(row),
+            // Nobody knows yet who asks: what an authorizer has issued, and may need a call of its own to open, waits.
+            None if MintedWat::parse(&sealed).is_some() => {}
             None => {
                 if let Ok(claims) = self.open_workload_token(&sealed).await {
                     keys.extend(self.missing_of(&claims).await);
@@ -99,12 +102,20 @@ impl Services {
         sealed: &[u8],
         wanted: Wanted<'_>,
     ) -> bool {
-        if self.ports.sealer.unread_key(Purpose::Wat, sealed).is_none() {
+        if self.unread_of(sealed).is_none() {
             return false;
         }
         let foreseen = Foreseen { workload_token: token.clone(), provider: wanted.provider() };
         self.read_ahead_of_token(&foreseen, None).await;
         true
+    }
+
+    /// The row without which a token does not open: its vault key, or the authorizers of the agent whose authorizer issued it.
+    fn unread_of(&self, sealed: &[u8]) -> Option<Key> {
+        match MintedWat::parse(sealed) {
+            Some(minted) => (!self.caches.agent_rules.has(&minted.agent)).then(|| AgentRules::key(&minted.agent)),
+            None => self.ports.sealer.unread_key(Purpose::Wat, sealed),
+        }
     }
 
     /// Reads what the open token lets one name: workload, provider, and what belongs to the two. `is_cold` says that the row of

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_identity_core::authorizer::AgentRules;
+use agent_identity_core::authorizer::{AgentRules, KeyOwner, KeyPurpose};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
 use agent_identity_core::issuer::{TokenRefused, VerifiedToken, without_slash};
@@ -10,9 +10,11 @@ use agent_identity_core::name::UserId;
 use agent_identity_core::seal::{Context, Purpose, SealError};
 use agent_identity_core::store::Consistency;
 use agent_identity_core::user::{UserKey, UserName};
-use agent_identity_core::wat::{WAT_LIFE, WatClaims};
+use agent_identity_core::wat::{MintedWat, WatClaims, WatUser};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result, Secret, Timestamp, WorkloadName, encoding};
+
+use zeroize::Zeroizing;
 
 use crate::Services;
 use crate::read_ahead::Wanted;
@@ -60,15 +62,6 @@ macro_rules! minting {
 minting!(IssueWorkloadToken, "GetWorkloadAccessToken", MintJwt);
 minting!(IssueWorkloadTokenForJwt, "GetWorkloadAccessTokenForJWT", MintJwt);
 minting!(IssueWorkloadTokenForUserId, "GetWorkloadAccessTokenForUserId", MintUserid);
-
-/// What a user token proved, as far as a workload access token keeps it.
-struct ProvenUser {
-    key: UserKey,
-    issuer: Option<String>,
-    expires_at: Option<Timestamp>,
-    /// When they signed in, as far as their JWT says (D15); when they are vouched for, if there is none.
-    signed_in_at: Option<Timestamp>,
-}
 
 /// An opened workload access token, with its workload.
 #[derive(Clone, Debug)]
@@ -139,6 +132,14 @@ fn not_ours() -> Error {
     refused("it was not issued here, or was changed")
 }
 
+fn claims_of(opened: Result<Zeroizing<Vec<u8>>, SealError>) -> Result<WatClaims> {
+    match opened {
+        Ok(plaintext) => serde_json::from_slice(&plaintext).map_err(|_not_claims| not_ours()),
+        Err(SealError::Broken) => Err(not_ours()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Services {
     /// Issues a token of the workload alone.
     ///
@@ -176,7 +177,7 @@ impl Services {
         let IssueWorkloadTokenForUserId { workload, user_id } = authorized.action();
         let signed_in_at = Some(self.now());
         let user =
-            ProvenUser { key: self.key_of_user_id(user_id), issuer: None, expires_at: None, signed_in_at };
+            WatUser { key: self.key_of_user_id(user_id), issuer: None, expires_at: None, signed_in_at };
         self.mint(workload, Some(user)).await
     }
 
@@ -200,8 +201,8 @@ impl Services {
         name.key(&*self.ports.digest)
     }
 
-    async fn prove(&self, workload: &WorkloadName, user_token: &Secret) -> Result<ProvenUser> {
-        let rules = self.agent_rules(workload).await?;
+    async fn prove(&self, workload: &WorkloadName, user_token: &Secret) -> Result<WatUser> {
+        let rules = self.agent_rules(workload, Consistency::Strong).await?;
         let token = if rules.is_empty() {
             let token = self.ports.verifier.verify(user_token, &self.config.issuers).await?;
             self.known_by(&token).await?;
@@ -215,7 +216,7 @@ impl Services {
             subject_claim: token.subject_claim,
             subject: token.subject,
         };
-        Ok(ProvenUser {
+        Ok(WatUser {
             key: self.user_key(&name),
             issuer: Some(token.issuer),
             expires_at: Some(token.expires_at),
@@ -245,13 +246,19 @@ impl Services {
     }
 
     /// The authorizers of a workload, as they were at most one cache life ago.
-    async fn agent_rules(&self, workload: &WorkloadName) -> Result<Arc<AgentRules>> {
+    pub(crate) async fn agent_rules(
+        &self,
+        workload: &WorkloadName,
+        consistency: Consistency,
+    ) -> Result<Arc<AgentRules>> {
         let issuers = self.trusted_issuers();
-        let read = async { Ok(Arc::new(AgentRules::read(&*self.ports.store, workload, issuers).await?)) };
+        let read = async {
+            Ok(Arc::new(AgentRules::read(&*self.ports.store, workload, issuers, consistency).await?))
+        };
         self.caches.agent_rules.get(workload, read).await
     }
 
-    async fn mint(&self, workload: &WorkloadName, user: Option<ProvenUser>) -> Result<Secret> {
+    async fn mint(&self, workload: &WorkloadName, user: Option<WatUser>) -> Result<Secret> {
         let name = workload.as_str().to_owned();
         let id = self
             .caches
@@ -264,20 +271,8 @@ impl Services {
         if let Some(user) = &user {
             self.let_in(user.key, workload.id, user.signed_in_at).await?;
         }
-        let now = self.now();
-        let claims = WatClaims {
-            id: Id::random(&*self.ports.random),
-            workload: workload.id,
-            epoch: workload.epoch,
-            user: user.as_ref().map(|user| user.key),
-            issuer: user.as_ref().and_then(|user| user.issuer.clone()),
-            issued_at: now,
-            expires_at: now.plus(WAT_LIFE),
-            jwt_expires_at: user.as_ref().and_then(|user| user.expires_at),
-            // What a process that has not heard of a sign-out yet issues, ends by it all the same.
-            signed_in_at: user.as_ref().filter(|user| user.issuer.is_some()).and_then(|it| it.signed_in_at),
-            jwt_handle: None,
-        };
+        let claims =
+            WatClaims::issue(&*self.ports.random, self.now(), workload.id, workload.epoch, user);
         let plaintext = serde_json::to_vec(&claims).map_err(Error::internal)?;
         let sealed = self.ports.sealer.seal(Purpose::Wat, &Context::new(WAT_LABEL, []), &plaintext).await?;
         Ok(Secret::new(encoding::base64url(sealed)))
@@ -303,15 +298,36 @@ impl Services {
     /// # Errors
     /// `Unauthorized`.
     pub(crate) async fn open_workload_token(&self, sealed: &[u8]) -> Result<WatClaims> {
-        let opened = self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), sealed).await;
-        let plaintext = match opened {
-            Ok(plaintext) => plaintext,
-            Err(SealError::Broken) => return Err(not_ours()),
-            Err(error) => return Err(error.into()),
+        let claims = match MintedWat::parse(sealed) {
+            Some(minted) => self.open_minted(&minted).await?,
+            None => claims_of(
+                self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), sealed).await,
+            )?,
         };
-        let claims: WatClaims = serde_json::from_slice(&plaintext).map_err(|_not_claims| not_ours())?;
         if self.now() >= claims.expires_at {
             return Err(refused("it has ended; get a new one"));
+        }
+        Ok(claims)
+    }
+
+    /// Opens what an authorizer has issued (D16): with a key that one of the agent's authorizers has now, and for the workload
+    /// that the authorizer is for.
+    async fn open_minted(&self, minted: &MintedWat<'_>) -> Result<WatClaims> {
+        let keys = self.ports.authorizer_keys.as_ref().ok_or_else(not_ours)?;
+        let mut rules = self.agent_rules(&minted.agent, Consistency::Eventual).await?;
+        if rules.minting_key(minted.key).is_none() {
+            // The authorizer may be newer than what is in memory.
+            self.caches.agent_rules.forget(&minted.agent).await;
+            rules = self.agent_rules(&minted.agent, Consistency::Strong).await?;
+        }
+        let (Some(key), Some(workload)) = (rules.minting_key(minted.key), rules.workload()) else {
+            return Err(refused("the authorizer that issued it is not there any more"));
+        };
+        let owner = KeyOwner { workload, purpose: KeyPurpose::Mint };
+        let context = MintedWat::context(minted.key, &minted.agent);
+        let claims = claims_of(keys.open(owner, key, &context, minted.sealed).await)?;
+        if claims.workload != workload || claims.user.is_none() {
+            return Err(not_ours());
         }
         Ok(claims)
     }

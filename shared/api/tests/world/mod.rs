@@ -63,6 +63,7 @@ impl World {
             secrets: Arc::new(MemorySecrets::default()),
             signing_keys: Arc::new(NoSigningKeys),
             sealer: Arc::new(TestSealer),
+            authorizer_keys: None,
             verifier: Arc::new(Nowhere),
             http: Arc::new(Nowhere),
             clock: clock.clone(),

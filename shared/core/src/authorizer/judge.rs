@@ -1,6 +1,6 @@
 //! All authorizers of an agent against one token: default deny, and one of them must pass.
 
-use super::{AgentAuthorizers, Authorizer, Denial, Rule};
+use super::{AgentAuthorizers, Authorizer, AuthorizerKey, AuthorizerKeyId, Denial, Rule};
 use crate::issuer::{
     TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken, without_slash,
 };
@@ -13,6 +13,7 @@ use crate::{Id, Result, Secret, WorkloadName};
 #[derive(Clone, Debug, Default)]
 pub struct AgentRules {
     workload: Option<Id<Workload>>,
+    epoch: u32,
     authorizers: Vec<Authorizer>,
     /// At the same places.
     pub(super) profiles: Vec<TokenProfile>,
@@ -60,7 +61,7 @@ impl AgentRules {
     /// From the authorizers. Who a user is must not depend on which way their token came in (D10): where the deployment has a
     /// record of the issuer among `issuers` that names another claim than the authorizer, no token passes it.
     pub fn new(authorizers: AgentAuthorizers, issuers: &[TrustedIssuer]) -> Self {
-        let AgentAuthorizers { workload, authorizers } = authorizers;
+        let AgentAuthorizers { workload, epoch, authorizers } = authorizers;
         let profile = |authorizer: &Authorizer| {
             let mut profile = authorizer.profile();
             let differs = |record: &TrustedIssuer| {
@@ -73,7 +74,7 @@ impl AgentRules {
             profile
         };
         let profiles = authorizers.iter().map(profile).collect();
-        Self { workload: Some(workload), authorizers, profiles }
+        Self { workload: Some(workload), epoch, authorizers, profiles }
     }
 
     /// The row to read them from.
@@ -92,18 +93,33 @@ impl AgentRules {
         }
     }
 
-    /// Reads those of an agent, in one get that sees every write before it.
+    /// Reads those of an agent, in one get.
     ///
     /// # Errors
     /// Those of the store, and of [`AgentRules::of_row`].
-    pub async fn read(store: &dyn Store, agent: &WorkloadName, issuers: &[TrustedIssuer]) -> Result<Self> {
-        let row = store.get(&Self::key(agent), Consistency::Strong).await?;
+    pub async fn read(
+        store: &dyn Store,
+        agent: &WorkloadName,
+        issuers: &[TrustedIssuer],
+        consistency: Consistency,
+    ) -> Result<Self> {
+        let row = store.get(&Self::key(agent), consistency).await?;
         Self::of_row(row.as_ref(), issuers)
     }
 
     /// The workload that they are for; `None` where there are none.
     pub const fn workload(&self) -> Option<Id<Workload>> {
         self.workload
+    }
+
+    /// The epoch of that workload.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The key with this id with which one of them seals workload access tokens.
+    pub fn minting_key(&self, id: Id<AuthorizerKeyId>) -> Option<&AuthorizerKey> {
+        self.authorizers.iter().filter_map(|authorizer| authorizer.minting_key.as_ref()).find(|key| key.id == id)
     }
 
     /// Whether there are none.

@@ -500,6 +500,7 @@ fn process_with(
         secrets: secrets.clone(),
         signing_keys: Arc::new(NoSigningKeys),
         sealer: Arc::new(TestSealer),
+        authorizer_keys: None,
         verifier: Arc::new(PlainVerifier),
         http: provider.clone(),
         clock: clock.clone(),

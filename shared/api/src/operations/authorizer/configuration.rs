@@ -244,8 +244,15 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
 
 /// `options`.
 pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
-    const KNOWN: [&str; 6] =
-        ["leewaySeconds", "requiredTyp", "azpAsClient", "algorithms", "maxTokenAgeSeconds", "subjectClaim"];
+    const KNOWN: [&str; 7] = [
+        "leewaySeconds",
+        "requiredTyp",
+        "azpAsClient",
+        "algorithms",
+        "maxTokenAgeSeconds",
+        "subjectClaim",
+        "issueWorkloadAccessToken",
+    ];
     let Some(members) = body.object("options")? else {
         return Some(AuthorizerOptions::default());
     };
@@ -257,6 +264,7 @@ pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
     let algorithms = some(&members, "algorithms", one_of(ALGORITHMS));
     let max_age = members.integer("maxTokenAgeSeconds", 1, MAX_AGE);
     let subject_claim = members.text("subjectClaim", claim_name);
+    let issues = members.boolean("issueWorkloadAccessToken");
     let seconds = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
     known?;
     Some(AuthorizerOptions {
@@ -266,5 +274,6 @@ pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
         algorithms: algorithms?,
         max_token_age_seconds: seconds(max_age?),
         subject_claim: subject_claim?,
+        issues_workload_access_token: issues?,
     })
 }
