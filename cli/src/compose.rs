@@ -10,6 +10,7 @@ use agent_identity_core::issuer::IssuerPolicy;
 use agent_identity_core::port::{Event, Events};
 use agent_identity_core::seal::{Key32, Sealer};
 use agent_identity_egress::{AllowList, GuardedClient};
+use agent_identity_inbound::{AuthorizeRequest, Minting};
 use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
 use agent_identity_local::{
     Database, LocalSecrets, LocalSigningKeys, MasterKey, Sha256, SqliteStore, SystemClock, SystemRandom,
@@ -93,6 +94,8 @@ pub struct Local {
     pub secrets: Arc<LocalSecrets>,
     /// Signing keys kept for providers.
     pub signing_keys: Arc<LocalSigningKeys>,
+    /// Whether a user's token may speak to an agent.
+    pub authorize: Arc<AuthorizeRequest>,
     /// The key with which a server proves that it serves this directory (D21).
     pub challenge_key: Key32,
 }
@@ -153,7 +156,21 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         secret_cache: SECRET_CACHE,
     };
     let services = Arc::new(Services::new(ports, config));
-    Ok(Local { services, store, secrets, signing_keys, challenge_key })
+    let authorize = Arc::new(authorizer(&services, &store));
+    Ok(Local { services, store, secrets, signing_keys, authorize, challenge_key })
+}
+
+/// What the authorizer function is on AWS, over the same rows.
+fn authorizer(services: &Services, store: &Arc<SqliteStore>) -> AuthorizeRequest {
+    let ports = services.ports();
+    let minting =
+        ports.authorizer_keys.clone().map(|keys| Minting { keys, random: Arc::clone(&ports.random) });
+    let issuers = match &services.config().issuers {
+        IssuerPolicy::Trusted(issuers) => issuers.clone(),
+        IssuerPolicy::AnyIssuer => Vec::new(),
+    };
+    let (verifier, digest) = (Arc::clone(&ports.verifier), Arc::clone(&ports.digest));
+    AuthorizeRequest::new(store.clone(), verifier, digest, Arc::clone(&ports.clock), issuers, minting)
 }
 
 /// Events go to the log.

@@ -3,6 +3,7 @@
 mod accept;
 mod challenge;
 mod default_key;
+mod sample;
 mod signals;
 
 use std::net::SocketAddr;
@@ -251,7 +252,11 @@ impl Server {
             stopping: stopping.clone(),
         };
         let authority = address.to_string();
-        let router = agent_identity_api::router(api, challenge::route(&local.challenge_key, &authority));
+        let mut more = challenge::route(&local.challenge_key, &authority);
+        if direct {
+            more = more.merge(sample::routes(Arc::clone(&local.authorize), url.clone()));
+        }
+        let router = agent_identity_api::router(api, more);
         Ok(Self { url, direct, listener, router, work, stopping, local })
     }
 

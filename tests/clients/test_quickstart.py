@@ -17,7 +17,7 @@ def test_quickstart_tells_the_whole_story_in_under_ten_seconds():
     began = time.monotonic()
     said = command("quickstart").stdout
     assert time.monotonic() - began < 10
-    for step in ("JWT", "authorizationUrl", "agree", "accessToken", "apiKey", "refresh", "serve", "boto3"):
+    for step in ("JWT", "verified session", "authorizationUrl", "agree", "accessToken", "apiKey", "refresh", "serve", "boto3"):
         assert step in said, f"the story does not tell of {step}"
 
 

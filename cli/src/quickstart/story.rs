@@ -47,7 +47,13 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     wire(&format!("id_token {}", shorten(user_token.expose())))?;
     wire(&format!("         says {}", claims(user_token.expose())))?;
 
-    step(3, "The JWT becomes a workload access token: this agent, for this user, for 15 minutes.")?;
+    step(
+        3,
+        "Your app calls the agent's API with it. The authorizer before the API lets the user's token pass, and nothing else.",
+    )?;
+    speak_to_the_agent(&world, &sdk, &user_token).await?;
+
+    step(4, "The JWT becomes a workload access token: this agent, for this user, for 15 minutes.")?;
     let answer = sdk
         .call(
             "/identities/GetWorkloadAccessTokenForJWT",
@@ -58,7 +64,7 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     wire("POST /identities/GetWorkloadAccessTokenForJWT")?;
     wire(&format!("  -> workloadAccessToken {}", shorten(wat.expose())))?;
 
-    step(4, "The agent asks for a calendar token. The user has not agreed yet, so it gets a link for them.")?;
+    step(5, "The agent asks for a calendar token. The user has not agreed yet, so it gets a link for them.")?;
     let wanted = json!({
         "workloadIdentityToken": wat.expose(),
         "resourceCredentialProviderName": "calendar",
@@ -72,12 +78,12 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     wire("POST /identities/oauth2/token")?;
     wire(&format!("  -> authorizationUrl {}", shorten(link)))?;
 
-    step(5, "The user opens it, sees which agent wants what, signs in at the vendor and agrees.")?;
+    step(6, "The user opens it, sees which agent wants what, signs in at the vendor and agrees.")?;
     let returned = consent(&world, link).await?;
     wire(&format!("GET {}", shorten(returned.as_str())))?;
 
     step(
-        6,
+        7,
         "Your app sees the same user come back, and says so. Only now is the code exchanged and the tokens stored.",
     )?;
     sdk.call(
@@ -88,12 +94,12 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     wire("POST /identities/CompleteResourceTokenAuth")?;
     wire("  -> 200 {}")?;
 
-    step(7, "The agent asks again, gets the token, and reads the user's calendar.")?;
+    step(8, "The agent asks again, gets the token, and reads the user's calendar.")?;
     let token = access_token(&sdk, &wanted).await?;
     wire(&format!("  -> accessToken {}", shorten(token.expose())))?;
     read_calendar(&world, &token).await?;
 
-    step(8, "It gets an API key for the weather the same way, and uses it.")?;
+    step(9, "It gets an API key for the weather the same way, and uses it.")?;
     let answer = sdk
         .call(
             "/identities/api-key",
@@ -103,17 +109,17 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     let key = Secret::new(text(&answer, "apiKey")?);
     wire("POST /identities/api-key")?;
     wire(&format!("  -> apiKey {}", shorten(key.expose())))?;
-    let weather = get(&world, "/weather", ("x-api-key", key)).await?;
+    let weather = get(world.api.origin(), "/weather", ("x-api-key", key)).await?;
     expect_ok(&weather, "/weather")?;
 
     step(
-        9,
+        10,
         &format!(
             "The calendar token runs out ({VENDOR_TOKEN_SECONDS} s here). The vault refreshes it by itself."
         ),
     )?;
     tokio::time::sleep(Duration::from_millis(u64::from(VENDOR_TOKEN_SECONDS) * 1000 + 200)).await;
-    let refused = get(&world, "/calendar", bearer(&token)).await?;
+    let refused = get(world.api.origin(), "/calendar", bearer(&token)).await?;
     wire(&format!("GET {}/calendar, old token -> {}", world.api.origin(), refused.status))?;
     if refused.status != 401 {
         return Err("the old token should have run out".into());
@@ -178,6 +184,39 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
     .await?;
     wire("POST /identities/CreateApiKeyCredentialProvider {\"name\":\"weather\",…}")?;
     Ok(())
+}
+
+/// The rules of the agent's authorizer, and a call of its API with and without a token that keeps them.
+async fn speak_to_the_agent(world: &World, sdk: &Sdk<'_>, user_token: &Secret) -> CommandResult {
+    let discovery = format!("{}/.well-known/openid-configuration", world.company.issuer());
+    sdk.call(
+        "/identities/PutAuthorizer",
+        &json!({
+            "agentId": AGENT,
+            "name": "main",
+            "authorizerConfiguration": { "customJWTAuthorizer": {
+                "discoveryUrl": discovery, "allowedAudience": [APP_CLIENT],
+            } },
+        }),
+    )
+    .await?;
+    wire(&format!("POST /identities/PutAuthorizer {{\"agentId\":\"{AGENT}\",…,\"allowedAudience\":[\"{APP_CLIENT}\"]}}"))?;
+    let path = format!("/agents/{AGENT}/sample");
+    let stranger = get(&world.url, &path, ("authorization", Secret::new("Bearer of.nobody.here"))).await?;
+    wire(&format!("GET {path}, a made-up token -> {}", stranger.status))?;
+    if stranger.status != 401 {
+        return Err("a made-up token should be refused".into());
+    }
+    let session = get(&world.url, &path, bearer(user_token)).await?;
+    expect_ok(&session, &path)?;
+    let session: Value = serde_json::from_slice(&session.body)?;
+    wire(&format!("GET {path}, the user's token -> 200"))?;
+    wire(&format!(
+        "  -> verified session: agentId {}, subject {}, userId {}",
+        text(&session, "agentId")?,
+        text(&session, "subject")?,
+        shorten(text(&session, "userId")?)
+    ))
 }
 
 /// What an app with a sign-in does: the code flow with PKCE at the company's provider.
@@ -247,7 +286,7 @@ async fn access_token(sdk: &Sdk<'_>, wanted: &Value) -> CommandResult<Secret> {
 }
 
 async fn read_calendar(world: &World, token: &Secret) -> CommandResult {
-    let calendar = get(world, "/calendar", bearer(token)).await?;
+    let calendar = get(world.api.origin(), "/calendar", bearer(token)).await?;
     expect_ok(&calendar, "/calendar")?;
     wire(&format!("GET {}/calendar -> {}", world.api.origin(), String::from_utf8_lossy(&calendar.body)))?;
     Ok(())
@@ -257,8 +296,7 @@ fn bearer(token: &Secret) -> (&'static str, Secret) {
     ("authorization", Secret::new(format!("Bearer {}", token.expose())))
 }
 
-async fn get(world: &World, path: &str, header: (&'static str, Secret)) -> CommandResult<HttpResponse> {
-    let origin = world.api.origin();
+async fn get(origin: &str, path: &str, header: (&'static str, Secret)) -> CommandResult<HttpResponse> {
     let request = HttpRequest {
         method: Method::Get,
         url: format!("{origin}{path}"),

@@ -1,20 +1,10 @@
 //! The answer in the form that API Gateway takes: allow with a flat context, deny, or fail with exactly `Unauthorized`.
 
-use agent_identity_inbound::{Outcome, VerifiedSession};
+use agent_identity_inbound::Outcome;
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 
 use crate::event::Form;
-
-/// What the log says of a decision: its name, and why. Never the token or a claim.
-pub fn log_fields(outcome: &Outcome) -> (&'static str, &str) {
-    match outcome {
-        Outcome::Allowed(_) => ("allowed", ""),
-        Outcome::Unauthorized(code) => ("unauthorized", code),
-        Outcome::Forbidden(code) => ("forbidden", code),
-        Outcome::Unavailable(reason) => ("unavailable", reason),
-    }
-}
 
 /// The answer to a decision; no form is an event that could not be read.
 ///
@@ -25,7 +15,7 @@ pub fn answer(form: Option<&Form>, outcome: Outcome) -> Result<Value, Diagnostic
     match (form, outcome) {
         (_, Outcome::Unavailable(_)) => Err(failure("Unavailable")),
         (Some(Form::Simple), Outcome::Allowed(session)) => {
-            Ok(json!({ "isAuthorized": true, "context": context(&session) }))
+            Ok(json!({ "isAuthorized": true, "context": session.context() }))
         }
         // An HTTP API answers 403; a request without its identity sources does not come here and is 401.
         (Some(Form::Simple), Outcome::Unauthorized(_) | Outcome::Forbidden(_)) => {
@@ -33,7 +23,7 @@ pub fn answer(form: Option<&Form>, outcome: Outcome) -> Result<Value, Diagnostic
         }
         (Some(Form::Policy { resource, .. }), Outcome::Allowed(session)) => {
             let principal = session.user_key.to_string();
-            Ok(policy(&principal, "Allow", resource, context(&session)))
+            Ok(policy(&principal, "Allow", resource, session.context()))
         }
         (None | Some(Form::Policy { fails_as_401: true, .. }), Outcome::Unauthorized(_)) => {
             Err(failure("Unauthorized"))
@@ -61,31 +51,11 @@ fn policy(principal: &str, effect: &str, resource: &str, context: Value) -> Valu
     })
 }
 
-/// What the API behind it gets: flat, as API Gateway takes it.
-fn context(session: &VerifiedSession) -> Value {
-    let mut context = json!({
-        "agentId": session.agent.as_str(),
-        "userId": session.user_key.to_string(),
-        "issuer": session.issuer,
-        "subject": session.subject,
-        "scopes": session.scopes.join(" "),
-        "expiresAt": session.expires_at.as_seconds(),
-    });
-    if let Some(members) = context.as_object_mut() {
-        if let Some(client) = &session.client_id {
-            members.insert("clientId".to_owned(), json!(client));
-        }
-        if let Some(token) = &session.workload_token {
-            members.insert("workloadAccessToken".to_owned(), json!(token.expose()));
-        }
-    }
-    context
-}
-
 #[cfg(test)]
 mod tests {
     use agent_identity_core::name::AuthorizerName;
     use agent_identity_core::user::UserKey;
+    use agent_identity_inbound::VerifiedSession;
     use agent_identity_core::{Timestamp, WorkloadName};
 
     use super::*;

@@ -50,7 +50,7 @@ async fn decide(authorizer: &Authorizer, event: Value) -> Result<Value, Diagnost
     };
     let agent = asked.map_or("-", |asked| asked.agent.as_str());
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let (outcome_name, reason) = answer::log_fields(&outcome);
+    let (outcome_name, reason) = outcome.log_fields();
     tracing::info!(
         outcome = outcome_name,
         agent,

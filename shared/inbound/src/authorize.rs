@@ -14,6 +14,7 @@ use agent_identity_core::user::{UserKey, UserName};
 use agent_identity_core::wat::{MintedWat, WatClaims, WatUser};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Clock, Id, Result, Secret, Timestamp, WorkloadName, encoding};
+use serde_json::{Value, json};
 
 use crate::cache::RulesCache;
 use crate::denials::Denials;
@@ -67,6 +68,30 @@ pub struct VerifiedSession {
     pub workload_token: Option<Secret>,
 }
 
+impl VerifiedSession {
+    /// What the API behind the authorizer gets: flat, as API Gateway takes it. The one place where the token that it carries is
+    /// shown.
+    pub fn context(&self) -> Value {
+        let mut context = json!({
+            "agentId": self.agent.as_str(),
+            "userId": self.user_key.to_string(),
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "scopes": self.scopes.join(" "),
+            "expiresAt": self.expires_at.as_seconds(),
+        });
+        if let Some(members) = context.as_object_mut() {
+            if let Some(client) = &self.client_id {
+                members.insert("clientId".to_owned(), json!(client));
+            }
+            if let Some(token) = &self.workload_token {
+                members.insert("workloadAccessToken".to_owned(), json!(token.expose()));
+            }
+        }
+        context
+    }
+}
+
 /// The decision. The codes are stable and for logs: the caller sees 401, 403 or 500, and no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -83,6 +108,18 @@ pub enum Outcome {
 
 /// The agent has no authorizer, or there is no such agent: nobody can tell which.
 const NO_AUTHORIZER: &str = "no_authorizer";
+
+impl Outcome {
+    /// What the log says of a decision: its name, and why. Never the token or a claim.
+    pub fn log_fields(&self) -> (&'static str, &str) {
+        match self {
+            Self::Allowed(_) => ("allowed", ""),
+            Self::Unauthorized(code) => ("unauthorized", code),
+            Self::Forbidden(code) => ("forbidden", code),
+            Self::Unavailable(reason) => ("unavailable", reason),
+        }
+    }
+}
 
 impl AuthorizeRequest {
     /// `issuers` are the deployment's trusted issuers, of which only the subject claims count here: who is trusted for an
@@ -131,7 +168,7 @@ impl AuthorizeRequest {
 
     /// The agent's rules from memory, or from the store: together with what else a genuine token will need. Nothing that a token
     /// says causes a read of its own.
-    async fn rules(&self, agent: &WorkloadName, token: &Secret) -> Result<Arc<AgentRules>> {
+    pub(crate) async fn rules(&self, agent: &WorkloadName, token: &Secret) -> Result<Arc<AgentRules>> {
         let now = self.clock.elapsed();
         if let Some(rules) = self.cache.get(agent, now) {
             return Ok(rules);

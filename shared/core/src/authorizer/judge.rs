@@ -117,6 +117,11 @@ impl AgentRules {
         self.epoch
     }
 
+    /// All of them, by name.
+    pub fn authorizers(&self) -> &[Authorizer] {
+        &self.authorizers
+    }
+
     /// The key with this id with which one of them seals workload access tokens.
     pub fn minting_key(&self, id: Id<AuthorizerKeyId>) -> Option<&AuthorizerKey> {
         self.authorizers.iter().filter_map(|authorizer| authorizer.minting_key.as_ref()).find(|key| key.id == id)

@@ -1,0 +1,115 @@
+//! A sample API of an agent behind the authorizer: what API Gateway, the authorizer function and `functions/sample` are on AWS,
+//! for who wants to see what a verified session is. It stands where the server is reached on loopback alone.
+
+use std::sync::Arc;
+
+use agent_identity_api::Api;
+use agent_identity_core::WorkloadName;
+use agent_identity_inbound::{AuthorizeRequest, Outcome, bearer_token};
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+
+const PATH: &str = "/agents/{agentId}/sample";
+
+/// Where the metadata of a protected resource is: before its path (RFC 9728 §3.1).
+const METADATA: &str = "/.well-known/oauth-protected-resource";
+
+/// The sample, and the metadata that its 401 names. `base` is where both are reached.
+pub fn routes(authorize: Arc<AuthorizeRequest>, base: String) -> Router<Api> {
+    let sample = Arc::new(Sample { authorize, base });
+    let metadata_of = Arc::clone(&sample);
+    let answer = move |Path(agent): Path<String>, headers: HeaderMap| async move {
+        sample.answer(&agent, &headers).await
+    };
+    let metadata = move |Path(agent): Path<String>| async move { metadata_of.metadata(&agent).await };
+    Router::new().route(PATH, get(answer)).route(&format!("{METADATA}{PATH}"), get(metadata))
+}
+
+struct Sample {
+    authorize: Arc<AuthorizeRequest>,
+    base: String,
+}
+
+impl Sample {
+    /// The verified session, but for the workload access token that it may carry: that one is for the API alone.
+    async fn answer(&self, agent: &str, headers: &HeaderMap) -> Response {
+        let shown = shown_token(headers);
+        let outcome = match shown {
+            Some(header) => match bearer_token(header) {
+                Some(token) => self.authorize.authorize(agent, &token).await,
+                None => Outcome::Unauthorized("no_bearer_token"),
+            },
+            None => Outcome::Unauthorized("no_bearer_token"),
+        };
+        let (name, reason) = outcome.log_fields();
+        tracing::info!(outcome = name, agent, reason = (!reason.is_empty()).then_some(reason), "authorized");
+        match outcome {
+            Outcome::Allowed(session) => {
+                let mut context = session.context();
+                if let Some(members) = context.as_object_mut() {
+                    members.remove("workloadAccessToken");
+                }
+                // What one user sees is for no cache on the way.
+                ([(CACHE_CONTROL, "no-store")], Json(context)).into_response()
+            }
+            Outcome::Unauthorized(_) => {
+                let error = if headers.contains_key(AUTHORIZATION) { r#"error="invalid_token", "# } else { "" };
+                self.challenged(agent, StatusCode::UNAUTHORIZED, "Unauthorized", error)
+            }
+            Outcome::Forbidden("scope") => {
+                self.challenged(agent, StatusCode::FORBIDDEN, "Forbidden", r#"error="insufficient_scope", "#)
+            }
+            Outcome::Forbidden(_) => message(StatusCode::FORBIDDEN, "Forbidden"),
+            Outcome::Unavailable(_) => {
+                let busy = message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+                ([(RETRY_AFTER, "1")], busy).into_response()
+            }
+        }
+    }
+
+    /// RFC 6750 §3, with the pointer of RFC 9728 §5.1. A name that is none is not repeated.
+    fn challenged(&self, agent: &str, status: StatusCode, text: &str, error: &str) -> Response {
+        let challenge = match WorkloadName::parse(agent) {
+            Ok(agent) => {
+                let path = PATH.replace("{agentId}", agent.as_str());
+                format!(r#"Bearer {error}resource_metadata="{}{METADATA}{path}""#, self.base)
+            }
+            Err(_) => "Bearer".to_owned(),
+        };
+        ([(WWW_AUTHENTICATE, challenge)], message(status, text)).into_response()
+    }
+
+    async fn metadata(&self, agent: &str) -> Response {
+        let Ok(agent) = WorkloadName::parse(agent) else { return message(StatusCode::NOT_FOUND, "Not Found") };
+        match self.authorize.protection(&agent).await {
+            Ok(Some(protection)) => {
+                let resource = format!("{}{}", self.base, PATH.replace("{agentId}", agent.as_str()));
+                Json(protection.metadata(&resource)).into_response()
+            }
+            Ok(None) => message(StatusCode::NOT_FOUND, "Not Found"),
+            Err(error) => {
+                tracing::warn!(%error, "the authorizers of an agent cannot be read");
+                message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+            }
+        }
+    }
+}
+
+/// The one `Authorization` header; two are none, since which of them counts, others may see differently.
+fn shown_token(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    match (all.next(), all.next()) {
+        (Some(header), None) => header.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// In API Gateway's form.
+fn message(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "message": text }))).into_response()
+}
