@@ -229,6 +229,7 @@ def test_a_member_that_is_not_supported_is_refused_and_not_left_out(caller, agen
         ({}, {"maxTokenAgeSeconds": 0}, "options.maxTokenAgeSeconds"),
         ({}, {"leewaySeconds": 301}, "options.leewaySeconds"),
         ({}, {"subjectClaim": "two words"}, "options.subjectClaim"),
+        ({}, {"issueWorkloadAccessToken": "yes"}, "options.issueWorkloadAccessToken"),
         ({"advertisedScopeMapping": {"chat.write": "chat"}}, {}, "advertisedScopeMapping"),
         ({"customClaims": [claim("a", "STRING", "CONTAINS_ANY", ["x"])]}, {}, "claimMatchOperator"),
         ({"customClaims": [claim("a", "STRING_ARRAY", "EQUALS", "x")]}, {}, "claimMatchOperator"),

@@ -130,7 +130,7 @@ OWN_REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
                 "workloadIdentities": ["caller"]}}},
         "options": {
             "leewaySeconds": 30, "requiredTyp": "at+jwt", "azpAsClient": True, "algorithms": ["ES256"],
-            "maxTokenAgeSeconds": 600, "subjectClaim": "sub"}},
+            "maxTokenAgeSeconds": 600, "subjectClaim": "sub", "issueWorkloadAccessToken": True}},
     ("PutAuthorizer", "a claim"): {
         "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
             "discoveryUrl": DISCOVERY_URL, "customClaims": [{

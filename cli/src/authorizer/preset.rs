@@ -44,6 +44,9 @@ pub struct PresetArgs {
     /// A scope that a token must have (repeatable, all are needed)
     #[arg(long)]
     scope: Vec<String>,
+    /// Hand a workload access token of the agent on with each session
+    #[arg(long)]
+    issue_workload_access_token: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -112,7 +115,8 @@ impl PresetArgs {
             Name::Auth0 => Preset::Auth0 { domain: needed("domain", &self.domain)?, audiences, clients },
             Name::Oidc => Preset::Oidc { issuer: needed("issuer", &self.issuer)?, audiences, clients },
         };
-        let Made { configuration, options } = preset.make(&self.scope)?;
+        let Made { configuration, mut options } = preset.make(&self.scope)?;
+        options.issues_workload_access_token = self.issue_workload_access_token;
         checked(json!({
             "authorizerConfiguration": { "customJWTAuthorizer": configuration },
             "options": options,

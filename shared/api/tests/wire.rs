@@ -131,6 +131,11 @@ const STORY: &[(&str, &str)] = &[
         "PutAuthorizer",
         r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/t/.well-known/openid-configuration","allowedScopes":["chat"]}},"options":{"subjectClaim":"sub"}}"#,
     ),
+    // No root key for authorizers here.
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/t/.well-known/openid-configuration","allowedScopes":["chat"]}},"options":{"issueWorkloadAccessToken":true}}"#,
+    ),
     ("DeleteAuthorizer", r#"{"agentId":"agent","name":"claims"}"#),
     ("GetWorkloadAccessTokenForJWT", r#"{"workloadName":"agent","userToken":"a.b.c"}"#),
     ("DeleteAuthorizer", r#"{"agentId":"agent","name":"people"}"#),
