@@ -27,7 +27,7 @@ def properties(template: Json, logical_id: str) -> Json:
 def statement(template: Json, owner: str, sid: str) -> Json:
     found = properties(template, owner)
     policies = [found["KeyPolicy"]] if "KeyPolicy" in found else [item["PolicyDocument"] for item in found["Policies"]]
-    [wanted] = [item for policy in policies for item in policy["Statement"] if item["Sid"] == sid]
+    [wanted] = [item for policy in policies for item in policy["Statement"] if item.get("Sid") == sid]
     return wanted
 
 
