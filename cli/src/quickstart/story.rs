@@ -200,7 +200,9 @@ async fn speak_to_the_agent(world: &World, sdk: &Sdk<'_>, user_token: &Secret) -
         }),
     )
     .await?;
-    wire(&format!("POST /identities/PutAuthorizer {{\"agentId\":\"{AGENT}\",…,\"allowedAudience\":[\"{APP_CLIENT}\"]}}"))?;
+    wire(&format!(
+        "POST /identities/PutAuthorizer {{\"agentId\":\"{AGENT}\",…,\"allowedAudience\":[\"{APP_CLIENT}\"]}}"
+    ))?;
     let path = format!("/agents/{AGENT}/sample");
     let stranger = get(&world.url, &path, ("authorization", Secret::new("Bearer of.nobody.here"))).await?;
     wire(&format!("GET {path}, a made-up token -> {}", stranger.status))?;

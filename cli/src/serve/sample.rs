@@ -6,13 +6,13 @@ use std::sync::Arc;
 use agent_identity_api::Api;
 use agent_identity_core::WorkloadName;
 use agent_identity_inbound::{AuthorizeRequest, Outcome, bearer_token};
+use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::{Json, Router};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PATH: &str = "/agents/{agentId}/sample";
 
@@ -55,10 +55,11 @@ impl Sample {
                     members.remove("workloadAccessToken");
                 }
                 // What one user sees is for no cache on the way.
-                ([(CACHE_CONTROL, "no-store")], Json(context)).into_response()
+                ([(CACHE_CONTROL, "no-store")], body(StatusCode::OK, &context)).into_response()
             }
             Outcome::Unauthorized(_) => {
-                let error = if headers.contains_key(AUTHORIZATION) { r#"error="invalid_token", "# } else { "" };
+                let error =
+                    if headers.contains_key(AUTHORIZATION) { r#"error="invalid_token", "# } else { "" };
                 self.challenged(agent, StatusCode::UNAUTHORIZED, "Unauthorized", error)
             }
             Outcome::Forbidden("scope") => {
@@ -85,11 +86,13 @@ impl Sample {
     }
 
     async fn metadata(&self, agent: &str) -> Response {
-        let Ok(agent) = WorkloadName::parse(agent) else { return message(StatusCode::NOT_FOUND, "Not Found") };
+        let Ok(agent) = WorkloadName::parse(agent) else {
+            return message(StatusCode::NOT_FOUND, "Not Found");
+        };
         match self.authorize.protection(&agent).await {
             Ok(Some(protection)) => {
                 let resource = format!("{}{}", self.base, PATH.replace("{agentId}", agent.as_str()));
-                Json(protection.metadata(&resource)).into_response()
+                body(StatusCode::OK, &protection.metadata(&resource))
             }
             Ok(None) => message(StatusCode::NOT_FOUND, "Not Found"),
             Err(error) => {
@@ -111,5 +114,9 @@ fn shown_token(headers: &HeaderMap) -> Option<&str> {
 
 /// In API Gateway's form.
 fn message(status: StatusCode, text: &str) -> Response {
-    (status, Json(json!({ "message": text }))).into_response()
+    body(status, &json!({ "message": text }))
+}
+
+fn body(status: StatusCode, value: &Value) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }

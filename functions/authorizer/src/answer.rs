@@ -55,8 +55,8 @@ fn policy(principal: &str, effect: &str, resource: &str, context: Value) -> Valu
 mod tests {
     use agent_identity_core::name::AuthorizerName;
     use agent_identity_core::user::UserKey;
-    use agent_identity_inbound::VerifiedSession;
     use agent_identity_core::{Timestamp, WorkloadName};
+    use agent_identity_inbound::VerifiedSession;
 
     use super::*;
 

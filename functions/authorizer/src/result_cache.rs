@@ -117,6 +117,7 @@ impl Token {
                 scopes: Vec::new(),
                 client_id: None,
                 expires_at: Timestamp::from_seconds(i64::try_from(self.ends_at).unwrap()),
+                workload_token: None,
             }),
         }
     }

@@ -150,7 +150,8 @@ impl World {
         let idp = Arc::new(Idp::new());
         let ahead: Arc<dyn Store> = Arc::new(ReadAhead::new(breakable.clone(), clock.clone()));
         let verifier = Arc::new(JwtVerifier::new(idp.clone(), clock.clone()));
-        let authorize = AuthorizeRequest::new(ahead, verifier, Arc::new(Sha256), clock.clone(), issuers, None);
+        let authorize =
+            AuthorizeRequest::new(ahead, verifier, Arc::new(Sha256), clock.clone(), issuers, None);
         Self { clock, store, breakable, idp, authorize }
     }
 
@@ -176,7 +177,7 @@ impl World {
         let stored = record::get(&*self.store, &key, Consistency::Strong).await.unwrap();
         let condition =
             stored.as_ref().map_or(Condition::Absent, |stored| Condition::Version(stored.version));
-        let none = AgentAuthorizers { workload: Id::from_bytes([7; 16]), authorizers: Vec::new() };
+        let none = AgentAuthorizers { workload: Id::from_bytes([7; 16]), epoch: 1, authorizers: Vec::new() };
         let mut all = stored.map_or(none, |stored| stored.value);
         all.put(authorizer);
         let write = record::put(key, condition, &all, None, None).unwrap();

@@ -118,8 +118,7 @@ pub struct RuleExplained {
 }
 
 /// Why an authorizer cannot issue tokens here.
-const NO_ROOT_KEY: &str =
-    "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerMintsWat=true";
+const NO_ROOT_KEY: &str = "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerMintsWat=true";
 
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
     Error::new(ErrorKind::NotFound, format!("the agent `{agent}` has no authorizer named `{name}`"))
@@ -142,7 +141,11 @@ impl Services {
             let workload = self.by_name::<Workload>(agent.as_str(), Consistency::Strong).await?;
             let stored = self.authorizers(&agent).await?;
             let mut all = stored.as_ref().map_or_else(
-                || AgentAuthorizers { workload: workload.value.id, epoch: workload.value.epoch, authorizers: Vec::new() },
+                || AgentAuthorizers {
+                    workload: workload.value.id,
+                    epoch: workload.value.epoch,
+                    authorizers: Vec::new(),
+                },
                 |stored| stored.value.clone(),
             );
             let before = all.get(&name);
@@ -276,7 +279,8 @@ impl Services {
     ) -> Result<Vec<TokenExplained>> {
         let ExplainToken { agent, token } = authorized.action();
         self.id_of::<Workload>(agent.as_str(), Consistency::Strong).await?;
-        let rules = AgentRules::read(&*self.ports.store, agent, self.trusted_issuers(), Consistency::Strong).await?;
+        let rules =
+            AgentRules::read(&*self.ports.store, agent, self.trusted_issuers(), Consistency::Strong).await?;
         let explained = rules.explain(&*self.ports.verifier, token).await;
         Ok(explained.into_iter().map(TokenExplained::from).collect())
     }
@@ -299,7 +303,11 @@ impl Services {
         }
     }
 
-    async fn create_authorizer_key(&self, workload: Id<Workload>, purpose: KeyPurpose) -> Result<AuthorizerKey> {
+    async fn create_authorizer_key(
+        &self,
+        workload: Id<Workload>,
+        purpose: KeyPurpose,
+    ) -> Result<AuthorizerKey> {
         let keys = self.ports.authorizer_keys.as_ref();
         let keys = keys.ok_or_else(|| Error::internal("there is no root key for authorizers"))?;
         Ok(keys.create(KeyOwner { workload, purpose }).await?)

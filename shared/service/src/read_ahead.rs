@@ -113,7 +113,9 @@ impl Services {
     /// The row without which a token does not open: its vault key, or the authorizers of the agent whose authorizer issued it.
     fn unread_of(&self, sealed: &[u8]) -> Option<Key> {
         match MintedWat::parse(sealed) {
-            Some(minted) => (!self.caches.agent_rules.has(&minted.agent)).then(|| AgentRules::key(&minted.agent)),
+            Some(minted) => {
+                (!self.caches.agent_rules.has(&minted.agent)).then(|| AgentRules::key(&minted.agent))
+            }
             None => self.ports.sealer.unread_key(Purpose::Wat, sealed),
         }
     }

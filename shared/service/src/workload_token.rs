@@ -271,8 +271,7 @@ impl Services {
         if let Some(user) = &user {
             self.let_in(user.key, workload.id, user.signed_in_at).await?;
         }
-        let claims =
-            WatClaims::issue(&*self.ports.random, self.now(), workload.id, workload.epoch, user);
+        let claims = WatClaims::issue(&*self.ports.random, self.now(), workload.id, workload.epoch, user);
         let plaintext = serde_json::to_vec(&claims).map_err(Error::internal)?;
         let sealed = self.ports.sealer.seal(Purpose::Wat, &Context::new(WAT_LABEL, []), &plaintext).await?;
         Ok(Secret::new(encoding::base64url(sealed)))
@@ -300,9 +299,9 @@ impl Services {
     pub(crate) async fn open_workload_token(&self, sealed: &[u8]) -> Result<WatClaims> {
         let claims = match MintedWat::parse(sealed) {
             Some(minted) => self.open_minted(&minted).await?,
-            None => claims_of(
-                self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), sealed).await,
-            )?,
+            None => {
+                claims_of(self.ports.sealer.open(Purpose::Wat, &Context::new(WAT_LABEL, []), sealed).await)?
+            }
         };
         if self.now() >= claims.expires_at {
             return Err(refused("it has ended; get a new one"));

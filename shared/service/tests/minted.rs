@@ -97,8 +97,7 @@ impl Stage {
     fn process(world: &World, root: &Arc<Root>, seed: u64) -> Services {
         let random = Arc::new(SeededRandom::new(seed));
         let keys = RootedAuthorizerKeys::new(root.clone(), world.clock.clone(), random.clone());
-        let ports =
-            Ports { authorizer_keys: Some(Arc::new(keys)), random, ..world.services.ports().clone() };
+        let ports = Ports { authorizer_keys: Some(Arc::new(keys)), random, ..world.services.ports().clone() };
         Services::new(ports, world.services.config().clone())
     }
 
@@ -114,7 +113,10 @@ impl Stage {
             agent,
             name: named(name),
             configuration: serde_json::from_value(rules).unwrap(),
-            options: AuthorizerOptions { issues_workload_access_token: issues, ..AuthorizerOptions::default() },
+            options: AuthorizerOptions {
+                issues_workload_access_token: issues,
+                ..AuthorizerOptions::default()
+            },
         };
         self.world.services.put_authorizer(self.world.admin.authorize(action).unwrap()).await
     }
@@ -245,8 +247,7 @@ async fn a_workload_made_anew_accepts_none_of_before() {
     let (services, admin) = (&stage.world.services, &stage.world.admin);
     services.delete_workload(admin.authorize(DeleteWorkload { name: agent() }).unwrap()).await.unwrap();
     assert!(stage.is_refused(&wat).await);
-    let action =
-        CreateWorkload { name: agent(), return_urls: Vec::new(), tags: Tags::new() };
+    let action = CreateWorkload { name: agent(), return_urls: Vec::new(), tags: Tags::new() };
     services.create_workload(admin.authorize(action).unwrap()).await.unwrap();
     stage.put("main", true).await.unwrap();
     assert!(stage.is_refused(&wat).await);

@@ -124,7 +124,10 @@ impl AgentRules {
 
     /// The key with this id with which one of them seals workload access tokens.
     pub fn minting_key(&self, id: Id<AuthorizerKeyId>) -> Option<&AuthorizerKey> {
-        self.authorizers.iter().filter_map(|authorizer| authorizer.minting_key.as_ref()).find(|key| key.id == id)
+        self.authorizers
+            .iter()
+            .filter_map(|authorizer| authorizer.minting_key.as_ref())
+            .find(|key| key.id == id)
     }
 
     /// Whether there are none.

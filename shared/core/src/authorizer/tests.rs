@@ -13,6 +13,7 @@ fn authorizer(configuration: serde_json::Value, options: serde_json::Value) -> A
         subject_claim: "sub".to_owned(),
         configuration: serde_json::from_value(configuration).unwrap(),
         options: serde_json::from_value(options).unwrap(),
+        minting_key: None,
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
     }
@@ -175,7 +176,7 @@ fn the_profile_carries_the_options() {
 }
 
 fn rules(authorizers: Vec<Authorizer>, issuers: &[TrustedIssuer]) -> AgentRules {
-    AgentRules::new(AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers }, issuers)
+    AgentRules::new(AgentAuthorizers { workload: Id::from_bytes([1; 16]), epoch: 1, authorizers }, issuers)
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn authorizers_stand_by_name_and_a_name_stands_once() {
         version,
         ..authorizer(json!({}), json!({}))
     };
-    let mut all = AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers: Vec::new() };
+    let mut all = AgentAuthorizers { workload: Id::from_bytes([1; 16]), epoch: 1, authorizers: Vec::new() };
     for (name, version) in [("b", 1), ("a", 1), ("c", 1), ("b", 2)] {
         all.put(named(name, version));
     }

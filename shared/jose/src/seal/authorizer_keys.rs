@@ -86,7 +86,9 @@ impl RootedAuthorizerKeys {
 
     async fn unwrap_now(&self, owner: KeyOwner, key: &AuthorizerKey) -> Result<Key32, SealError> {
         let unusable = || {
-            SealError::KeyUnavailable("an authorizer's key does not unwrap under the root key for them".to_owned())
+            SealError::KeyUnavailable(
+                "an authorizer's key does not unwrap under the root key for them".to_owned(),
+            )
         };
         let wrapped = unbase64url(&key.wrapped).ok_or_else(unusable)?;
         let names = Names::of(owner, key.id);

@@ -30,10 +30,12 @@ impl Agent {
             subject_claim: options.subject_claim.clone().unwrap_or_else(|| "sub".to_owned()),
             configuration,
             options,
+            minting_key: None,
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
         };
-        let all = AgentAuthorizers { workload: Id::from_bytes([1; 16]), authorizers: vec![authorizer] };
+        let all =
+            AgentAuthorizers { workload: Id::from_bytes([1; 16]), epoch: 1, authorizers: vec![authorizer] };
         Self { rules: AgentRules::new(all, &[]), setting }
     }
 
