@@ -47,7 +47,14 @@ impl Sample {
             None => Outcome::Unauthorized("no_bearer_token"),
         };
         let (name, reason) = outcome.log_fields();
-        tracing::info!(outcome = name, agent, reason = (!reason.is_empty()).then_some(reason), "authorized");
+        let known = WorkloadName::parse(agent);
+        let agent_name = known.as_ref().map_or("-", WorkloadName::as_str);
+        tracing::info!(
+            outcome = name,
+            agent = agent_name,
+            reason = (!reason.is_empty()).then_some(reason),
+            "authorized"
+        );
         match outcome {
             Outcome::Allowed(session) => {
                 let mut context = session.context();

@@ -23,7 +23,7 @@ use agent_identity_service::authorizer::{DeleteAuthorizer, PutAuthorizer};
 use agent_identity_service::consent::{CompleteConsent, UserIdentifier};
 use agent_identity_service::oauth2_token::Oauth2TokenAnswer;
 use agent_identity_service::workload::{CreateWorkload, DeleteWorkload};
-use agent_identity_service::{Ports, Services};
+use agent_identity_service::{Config, Ports, Services};
 use agent_identity_testkit::SeededRandom;
 use async_trait::async_trait;
 use world::{AGENT, Reply, World, get_from, refused, request};
@@ -295,4 +295,17 @@ async fn without_a_root_key_nothing_is_promised_and_nothing_opens() {
         refused(rootless.put_authorizer(stage.world.admin.authorize(action).unwrap()).await);
     assert_eq!(kind, ErrorKind::Validation);
     assert!(message.contains("AuthorizerMintsWat"), "{message}");
+}
+
+#[tokio::test]
+async fn a_process_that_remembers_older_authorizers_looks_again() {
+    let stage = Stage::new().await;
+    let config = Config { record_cache: Duration::from_secs(30), ..stage.world.services.config().clone() };
+    let process = Services::new(stage.world.services.ports().clone(), config);
+    let shown = async |wat: &Secret| get_from(&process, &stage.world.admin, request(wat)).await;
+    shown(&stage.minted("ada").await).await.unwrap();
+    stage.delete("main").await;
+    stage.put("main", true).await.unwrap();
+    stage.world.clock.advance(Duration::from_secs(31));
+    shown(&stage.minted("ada").await).await.unwrap();
 }
