@@ -101,7 +101,7 @@ def everything(template: dict[str, Json]) -> Decided:
         AdminRoleArn="arn:aws:iam::123456789012:role/Admin",
         AlarmTopicArn="arn:aws:sns:us-east-1:123456789012:alarms",
         Agent="an-agent",
-        AuthorizerMintsWat="true",
+        AuthorizerKeys="true",
         CertificateArn="arn:aws:acm:us-east-1:123456789012:certificate/c",
         DomainName="identity.example.com",
         EgressAllow="10.0.0.0/8",

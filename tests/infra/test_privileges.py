@@ -89,9 +89,10 @@ MINT = {
     "kms:EncryptionContext:key": "k",
     "kms:EncryptionContextKeys": ["purpose", "workload", "key"],
 }
+ASK = MINT | {"kms:EncryptionContext:purpose": "authorizer-introspection"}
 
 
-def test_d16_an_authorizer_that_mints_unwraps_its_keys_and_nothing_else() -> None:
+def test_d16_an_authorizer_with_keys_unwraps_them_and_nothing_else() -> None:
     more = actions_of_the_authorizer(DECIDED) - actions_of_the_authorizer(Decided(load()))
     assert more == {"kms:Decrypt"}
     expected = {
@@ -103,6 +104,7 @@ def test_d16_an_authorizer_that_mints_unwraps_its_keys_and_nothing_else() -> Non
         for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant"):
             may = action in expected.get(function, set())
             assert allows(policy, action, "AuthorizerKey.Arn", MINT) == may, (function, action)
+            assert allows(policy, action, "AuthorizerKey.Arn", ASK) == may, (function, action)
             assert not allows(policy, action, "AuthorizerKey.Arn"), (function, action)
             other = MINT | {"kms:EncryptionContext:purpose": "vault"}
             assert not allows(policy, action, "AuthorizerKey.Arn", other), (function, action)
@@ -112,7 +114,7 @@ def test_d16_an_authorizer_that_mints_unwraps_its_keys_and_nothing_else() -> Non
 def test_d16_the_root_key_of_authorizers_wraps_only_under_the_whole_context() -> None:
     policy = DECIDED.resources["AuthorizerKey"]["Properties"]["KeyPolicy"]["Statement"]
     for action in ("kms:Decrypt", "kms:Encrypt"):
-        assert allows(policy, action, "*", MINT)
+        assert allows(policy, action, "*", MINT) and allows(policy, action, "*", ASK)
         assert not allows(policy, action, "*", CONTEXT)
         for name in ("purpose", "workload", "key"):
             left = {key: value for key, value in MINT.items() if key != f"kms:EncryptionContext:{name}"}

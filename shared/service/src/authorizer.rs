@@ -118,7 +118,7 @@ pub struct RuleExplained {
 }
 
 /// Why an authorizer cannot issue tokens here.
-const NO_ROOT_KEY: &str = "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerMintsWat=true";
+const NO_ROOT_KEY: &str = "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerKeys=true";
 
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
     Error::new(ErrorKind::NotFound, format!("the agent `{agent}` has no authorizer named `{name}`"))

@@ -11,6 +11,8 @@ use crate::workload::Workload;
 pub enum KeyPurpose {
     /// Workload access tokens that the authorizer issues.
     Mint,
+    /// The secret of the client as which an authorizer asks about tokens.
+    Introspection,
 }
 
 impl KeyPurpose {
@@ -18,6 +20,7 @@ impl KeyPurpose {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mint => "authorizer-mint",
+            Self::Introspection => "authorizer-introspection",
         }
     }
 }

@@ -123,7 +123,11 @@ impl AuthorizerKeys for RootedAuthorizerKeys {
         let id = Id::random(&*self.random);
         let key = Key32::new(random::bytes(&*self.random));
         let names = Names::of(owner, id);
-        Ok(AuthorizerKey::new(id, &self.root.wrap(&key, &names.context()).await?))
+        let since = self.clock.elapsed();
+        let wrapped = self.root.wrap(&key, &names.context()).await?;
+        // Who has made a key may seal with it at once, and need not be allowed to unwrap any.
+        self.hold(owner, id, Held { unwrapped: Ok(Arc::new(key)), since });
+        Ok(AuthorizerKey::new(id, &wrapped))
     }
 
     #[expect(
