@@ -1,6 +1,7 @@
 //! `agent-identity authorizer`: whose tokens may speak to an agent, and why one may not.
 
 mod check;
+mod introspection;
 mod preset;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use clap::Subcommand;
 use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
+use self::introspection::IntrospectionArgs;
 use self::preset::PresetArgs;
 use crate::store::{ReachArgs, StoreArgs, administrator};
 use crate::{CommandError, CommandResult, output};
@@ -48,7 +50,9 @@ enum AuthorizerCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        // Last, since its heading stands for all that follows.
+        // Last, since their headings stand for all that follows.
+        #[command(flatten)]
+        introspection: Box<IntrospectionArgs>,
         #[command(flatten)]
         preset: Box<PresetArgs>,
     },
@@ -122,11 +126,13 @@ enum AuthorizerCommand {
 pub async fn run(args: AuthorizerArgs) -> CommandResult<ExitCode> {
     let admin = administrator();
     match args.command {
-        AuthorizerCommand::Put { agent, name, config, preset, reach, store, json } => {
-            let (configuration, options) = match config {
-                Some(config) => configured(&config)?,
+        AuthorizerCommand::Put { agent, name, config, introspection, preset, reach, store, json } => {
+            let mut body = match &config {
+                Some(config) => configured(config)?,
                 None => preset.made()?,
             };
+            introspection.add_to(&mut body, config.as_deref() == Some("-"))?;
+            let (configuration, options) = checked(body)?;
             let services = store.reaching(&reach).await?;
             let action = PutAuthorizer { agent: agent.clone(), name: name.clone(), configuration, options };
             let version = services.put_authorizer(admin.authorize(action)?).await?;
@@ -196,22 +202,26 @@ fn shown(agent: &WorkloadName, authorizer: &Authorizer) -> Value {
     })
 }
 
-/// What a person wrote: the body of PutAuthorizer, its `authorizerConfiguration`, or the `customJWTAuthorizer` alone.
-fn configured(text: &str) -> CommandResult<(CustomJwtAuthorizer, AuthorizerOptions)> {
-    let text = match text.trim_start() {
-        json if json.starts_with('{') => json.to_owned(),
-        _ => read(Path::new(text), "--config")?,
-    };
+/// What a person wrote, as the body of PutAuthorizer: that, its `authorizerConfiguration`, or the `customJWTAuthorizer` alone.
+fn configured(text: &str) -> CommandResult<Value> {
+    let is_typed = text.trim_start().starts_with('{');
+    let text = if is_typed { text.to_owned() } else { read(Path::new(text), "--config")? };
     let value: Value = serde_json::from_str(&text)
         .map_err(|error| CommandError(format!("--config is not JSON: {error}")))?;
-    let body = if value.get("authorizerConfiguration").is_some() {
+    if is_typed && introspection::has_secret(&value) {
+        return Err(CommandError(
+            "--config holds a client secret, and other users of the machine see command lines: give its file, or the secret's with \
+             --introspection-secret"
+                .to_owned(),
+        ));
+    }
+    Ok(if value.get("authorizerConfiguration").is_some() {
         value
     } else if value.get("customJWTAuthorizer").is_some() {
         json!({ "authorizerConfiguration": value })
     } else {
         json!({ "authorizerConfiguration": { "customJWTAuthorizer": value } })
-    };
-    checked(body)
+    })
 }
 
 /// By the rules of PutAuthorizer.

@@ -8,7 +8,7 @@ use agent_identity_core::Clock;
 use agent_identity_core::arn::Place;
 use agent_identity_core::issuer::IssuerPolicy;
 use agent_identity_core::port::{Event, Events};
-use agent_identity_core::seal::{Key32, Sealer};
+use agent_identity_core::seal::{AuthorizerKeys, Key32, Sealer};
 use agent_identity_egress::{AllowList, GuardedClient};
 use agent_identity_inbound::{AuthorizeRequest, Minting};
 use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
@@ -127,20 +127,23 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     let store = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));
     let sealer: Arc<dyn Sealer> =
         Arc::new(VaultSealer::new(store.clone(), master.clone(), Arc::clone(&clock), random.clone()));
-    let authorizer_keys = Arc::new(RootedAuthorizerKeys::new(master, Arc::clone(&clock), random.clone()));
+    let authorizer_keys: Arc<dyn AuthorizerKeys> =
+        Arc::new(RootedAuthorizerKeys::new(master, Arc::clone(&clock), random.clone()));
     let place = Place { region: settings.region, account: ACCOUNT.to_owned() };
     let secrets =
         Arc::new(LocalSecrets::new(database.clone(), Arc::clone(&sealer), random.clone(), place.clone()));
     let signing_keys =
         Arc::new(LocalSigningKeys::new(database, Arc::clone(&sealer), random.clone(), place.clone()));
     let http = Arc::new(GuardedClient::new(settings.egress, settings.extra_roots));
+    let verifier = JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store.clone(), true)
+        .introspecting(Some(Arc::clone(&authorizer_keys)));
     let ports = Ports {
         store: store.clone(),
         secrets: secrets.clone(),
         signing_keys: signing_keys.clone(),
         sealer,
         authorizer_keys: Some(authorizer_keys),
-        verifier: Arc::new(JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store.clone(), true)),
+        verifier: Arc::new(verifier),
         http,
         clock,
         random,

@@ -1,10 +1,8 @@
 //! Presets on the command line.
 
 use agent_identity_core::authorizer::preset::{EntraVersion, Made, Preset};
-use agent_identity_core::authorizer::{AuthorizerOptions, CustomJwtAuthorizer};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::checked;
 use crate::{CommandError, CommandResult};
 
 /// Which preset, and what it is made from.
@@ -72,11 +70,11 @@ fn entra_version(text: &str) -> Result<EntraVersion, String> {
 }
 
 impl PresetArgs {
-    /// What the preset makes of it.
+    /// What the preset makes of it, as the body of PutAuthorizer.
     ///
     /// # Errors
     /// When something is missing, wrong, or not for this preset.
-    pub fn made(&self) -> CommandResult<(CustomJwtAuthorizer, AuthorizerOptions)> {
+    pub fn made(&self) -> CommandResult<Value> {
         let name =
             self.preset.ok_or_else(|| CommandError("name a --preset, or give a --config".to_owned()))?;
         self.only_for(name)?;
@@ -117,7 +115,7 @@ impl PresetArgs {
         };
         let Made { configuration, mut options } = preset.make(&self.scope)?;
         options.issues_workload_access_token = self.issue_workload_access_token;
-        checked(json!({
+        Ok(json!({
             "authorizerConfiguration": { "customJWTAuthorizer": configuration },
             "options": options,
         }))

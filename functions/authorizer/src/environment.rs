@@ -6,6 +6,7 @@ use agent_identity_aws::{AwsConnection, AwsSettings, DynamoStore, KmsWrapper};
 use agent_identity_core::Clock;
 use agent_identity_core::issuer::parse_trusted_issuers;
 use agent_identity_core::random::Random;
+use agent_identity_core::seal::AuthorizerKeys;
 use agent_identity_core::store::ReadAhead;
 use agent_identity_egress::{AllowList, GuardedClient};
 use agent_identity_inbound::{AuthorizeRequest, Minting};
@@ -51,19 +52,22 @@ impl Authorizer {
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        // Where it is not told of a root key, it issues nothing (D16).
-        let minting = set("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID").map(|key| {
+        // Where it is not told of a root key, it issues nothing and asks nobody about opaque tokens (D16).
+        let keys = set("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID").map(|key| {
             let root = Arc::new(KmsWrapper::new(connection.clone(), key, Vec::new()));
             let keys = RootedAuthorizerKeys::new(root, Arc::clone(&clock), Arc::clone(&random));
-            Minting { keys: Arc::new(keys), random: Arc::clone(&random) }
+            Arc::new(keys) as Arc<dyn AuthorizerKeys>
         });
+        let minting = keys.clone().map(|keys| Minting { keys, random: Arc::clone(&random) });
         let table = DynamoStore::new(connection, table, Arc::clone(&clock), random);
         let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
         let http = Arc::new(GuardedClient::new(egress, extra_roots));
         // The keys of issuers are written by the refresh function alone (D16).
-        let verifier = Arc::new(JwtVerifier::with_store(http, Arc::clone(&clock), store.clone(), false));
+        let verifier =
+            JwtVerifier::with_store(http, Arc::clone(&clock), store.clone(), false).introspecting(keys);
+        let (verifier, digest) = (Arc::new(verifier), Arc::new(Sha256));
         Ok(Self {
-            authorize: AuthorizeRequest::new(store, verifier, Arc::new(Sha256), clock, issuers, minting),
+            authorize: AuthorizeRequest::new(store, verifier, digest, clock, issuers, minting),
             settings,
         })
     }

@@ -136,6 +136,10 @@ const STORY: &[(&str, &str)] = &[
         "PutAuthorizer",
         r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/t/.well-known/openid-configuration","allowedScopes":["chat"]}},"options":{"issueWorkloadAccessToken":true}}"#,
     ),
+    (
+        "PutAuthorizer",
+        r#"{"agentId":"agent","name":"claims","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example/t/.well-known/openid-configuration","allowedScopes":["chat"]}},"options":{"introspection":{"endpoint":"https://idp.example/t/introspect","clientId":"agents","clientSecret":"never shown"}}}"#,
+    ),
     ("DeleteAuthorizer", r#"{"agentId":"agent","name":"claims"}"#),
     ("GetWorkloadAccessTokenForJWT", r#"{"workloadName":"agent","userToken":"a.b.c"}"#),
     ("DeleteAuthorizer", r#"{"agentId":"agent","name":"people"}"#),

@@ -5,6 +5,7 @@
 
 mod custom_claim;
 mod discovery_url;
+mod introspection;
 mod judge;
 mod key;
 pub mod preset;
@@ -27,6 +28,9 @@ pub use custom_claim::{
     AuthorizingClaimMatchValue, ClaimMatchOperator, ClaimMatchValue, ClaimValueType, CustomClaim,
 };
 pub use discovery_url::DiscoveryUrl;
+pub use introspection::{
+    Introspection, IntrospectionAuthentication, IntrospectionEndpoint, IntrospectionSecret,
+};
 pub use judge::{AgentRules, Explained, Passed, Refused};
 pub use key::{AuthorizerKey, AuthorizerKeyId, KeyOwner, KeyPurpose};
 
@@ -86,6 +90,9 @@ pub struct Authorizer {
     /// What it seals the workload access tokens with that it issues ([`AuthorizerOptions::issues_workload_access_token`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minting_key: Option<AuthorizerKey>,
+    /// The client's secret of [`AuthorizerOptions::introspection`], sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_secret: Option<IntrospectionSecret>,
     /// When it was first stored.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -177,6 +184,10 @@ pub struct AuthorizerOptions {
     /// authorizer can go straight to the data plane.
     #[serde(default, rename = "issueWorkloadAccessToken", skip_serializing_if = "std::ops::Not::not")]
     pub issues_workload_access_token: bool,
+    /// Whom to ask about tokens that are no JWTs; nobody where it is not set, and then they do not pass. One authorizer of an agent
+    /// at most has it: a bearer token must not be shown to an issuer that it is not of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Introspection>,
 }
 
 /// Why a genuine token may not speak to this agent.

@@ -1,7 +1,7 @@
-//! The two text encodings of bytes, and the one unambiguous framing that hashes and AADs use.
+//! The text encodings of bytes, and the one unambiguous framing that hashes and AADs use.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
@@ -39,6 +39,11 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 /// Base64url without padding (RFC 4648 §5).
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Base64 with padding (RFC 4648 §4), for headers: nothing is kept in this form.
+pub fn base64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
 }
 
 /// Bytes from base64url without padding; `None` for padding, white space, or unused bits that are not zero.

@@ -170,6 +170,11 @@ impl From<TokenRefused> for Error {
                  and had no key of that `kid`; try again",
             )
             .with_detail(reason),
+            TokenRefused::IssuerUnavailable(reason) => Self::new(
+                ErrorKind::Throttling,
+                "the user token is no JWT, and its issuer cannot be asked about it now; try again",
+            )
+            .with_detail(reason),
         }
     }
 }

@@ -159,9 +159,7 @@ impl AuthorizeRequest {
         match rules.judge(&*self.verifier, token).await {
             Ok(passed) => self.unless_denied(agent, &rules, passed).await,
             Err(Refused::Token(TokenRefused::Invalid { code, .. })) => Outcome::Unauthorized(code),
-            Err(Refused::Token(refusal @ TokenRefused::KeysUnavailable(_))) => {
-                Outcome::Unavailable(refusal.to_string())
-            }
+            Err(Refused::Token(unavailable)) => Outcome::Unavailable(unavailable.to_string()),
             Err(Refused::Denied(denial)) => Outcome::Forbidden(denial.as_str()),
         }
     }

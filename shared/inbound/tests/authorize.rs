@@ -170,6 +170,7 @@ impl World {
             configuration: serde_json::from_value(configuration).unwrap(),
             options: serde_json::from_value(options).unwrap(),
             minting_key: None,
+            introspection_secret: None,
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
         };

@@ -6,26 +6,30 @@
 
 use std::sync::Arc;
 
+use agent_identity_core::authorizer::Authorizer;
 use agent_identity_core::http::HttpClient;
 use agent_identity_core::issuer::{
     IssuerPolicy, LEEWAY, TokenProfile, TokenRefused, TokenVerifier, VerifiedClaims, VerifiedToken,
 };
+use agent_identity_core::seal::AuthorizerKeys;
 use agent_identity_core::store::Store;
-use agent_identity_core::{Clock, Secret};
+use agent_identity_core::workload::Workload;
+use agent_identity_core::{Clock, Id, Secret};
 use async_trait::async_trait;
 
 use crate::keys::{Issuers, Lookup, SharedKeys, Sources, Wanted, is_issuer_url};
+use crate::opaque::Introspector;
 
-mod claims;
+pub(crate) mod claims;
 mod compact;
 mod header;
-mod members;
+pub(crate) mod members;
 mod profile;
-mod refusal;
-mod rule;
+pub(crate) mod refusal;
+pub(crate) mod rule;
 #[cfg(test)]
 mod tests;
-mod times;
+pub(crate) mod times;
 
 use claims::Claims;
 use compact::Compact;
@@ -33,10 +37,12 @@ use header::Header;
 use refusal::refused;
 use rule::Rule;
 
-/// Verifies users' tokens against the keys of their issuers.
+/// Verifies users' tokens against the keys of their issuers, and asks issuers about tokens that are no JWTs.
 pub struct JwtVerifier {
     issuers: Issuers,
     clock: Arc<dyn Clock>,
+    http: Arc<dyn HttpClient>,
+    introspector: Option<Introspector>,
 }
 
 impl JwtVerifier {
@@ -58,8 +64,16 @@ impl JwtVerifier {
     }
 
     fn over(sources: Sources) -> Self {
-        let clock = Arc::clone(&sources.clock);
-        Self { issuers: Issuers::new(sources), clock }
+        let (clock, http) = (Arc::clone(&sources.clock), Arc::clone(&sources.http));
+        Self { issuers: Issuers::new(sources), clock, http, introspector: None }
+    }
+
+    /// With the keys that the secrets of introspecting authorizers are sealed under. Without them no issuer is asked about a token.
+    #[must_use]
+    pub fn introspecting(mut self, keys: Option<Arc<dyn AuthorizerKeys>>) -> Self {
+        let (http, clock) = (Arc::clone(&self.http), Arc::clone(&self.clock));
+        self.introspector = keys.map(|keys| Introspector::new(http, clock, keys));
+        self
     }
 
     /// Verifies the signature with the issuer's key for it. `named` says that the rule lists the algorithm by name.
@@ -142,5 +156,20 @@ impl TokenVerifier for JwtVerifier {
         profiles: &[TokenProfile],
     ) -> Result<VerifiedClaims, TokenRefused> {
         self.verify_profiles(token, profiles).await
+    }
+
+    async fn introspect(
+        &self,
+        token: &Secret,
+        workload: Id<Workload>,
+        authorizer: &Authorizer,
+        profile: &TokenProfile,
+    ) -> Result<VerifiedClaims, TokenRefused> {
+        match &self.introspector {
+            Some(introspector) => introspector.introspect(token, workload, authorizer, profile).await,
+            None => {
+                Err(TokenRefused::IssuerUnavailable("there is no root key for authorizers here".to_owned()))
+            }
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! Cryptography that the use cases stand on: the verification of users' tokens, and the sealing of everything kept.
+//! Cryptography that the use cases stand on: the verification of users' tokens, and the sealing of everything kept. Tokens that only
+//! their issuer can read it is asked about.
 //!
 //! What is *not* here: sockets (keys of issuers come through the `HttpClient` port), master keys (they stay behind the
 //! `KeyWrapper` port), and decisions about who may do what. No other crate names `jsonwebtoken`.
 
 mod jwt;
 mod keys;
+mod opaque;
 mod seal;
 
 pub use jwt::JwtVerifier;

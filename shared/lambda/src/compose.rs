@@ -52,6 +52,9 @@ impl Composed {
             let keys = RootedAuthorizerKeys::new(root, Arc::clone(&clock), Arc::clone(&random));
             Arc::new(keys) as Arc<dyn AuthorizerKeys>
         });
+        // The keys of issuers are written by the scheduled prefetch alone (D16).
+        let verifier = JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store.clone(), false)
+            .introspecting(authorizer_keys.clone());
         let ports = Ports {
             authorizer_keys,
             sealer: Arc::new(VaultSealer::new(
@@ -60,7 +63,7 @@ impl Composed {
                 Arc::clone(&clock),
                 Arc::clone(&random),
             )),
-            store: store.clone(),
+            store,
             secrets: Arc::new(SecretsManager::new(
                 connection.clone(),
                 environment.secret_prefix.clone(),
@@ -68,8 +71,7 @@ impl Composed {
                 Arc::clone(&random),
             )),
             signing_keys: Arc::new(KmsSigningKeys::new(connection.clone())),
-            // Keys are written by the scheduled prefetch alone (D16).
-            verifier: Arc::new(JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store, false)),
+            verifier: Arc::new(verifier),
             http,
             clock,
             random,

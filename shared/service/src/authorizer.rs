@@ -15,6 +15,7 @@ use agent_identity_core::issuer::{
 };
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::record::{self, Stored};
+use agent_identity_core::seal::AuthorizerKeys;
 use agent_identity_core::store::{Condition, Consistency, MAX_VALUE_BYTES, StoreError};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result, Secret, WorkloadName};
@@ -22,6 +23,8 @@ use agent_identity_core::{Error, Id, Result, Secret, WorkloadName};
 use crate::Services;
 use crate::directory::ATTEMPTS;
 use crate::page::{Page, PageRequest};
+
+mod introspection;
 
 macro_rules! on_agent {
     ($type:ty, $operation:literal) => {
@@ -117,7 +120,7 @@ pub struct RuleExplained {
     pub denial: Denial,
 }
 
-/// Why an authorizer cannot issue tokens here.
+/// Why an authorizer cannot have a key of its own here.
 const NO_ROOT_KEY: &str = "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerKeys=true";
 
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
@@ -129,13 +132,18 @@ impl Services {
     /// everywhere within 30 seconds.
     ///
     /// # Errors
-    /// `NotFound` for an unknown workload; `Validation` when the issuer's users are known by another claim; `Quota` beyond
+    /// `NotFound` for an unknown workload; `Validation` when the issuer's users are known by another claim, when another authorizer
+    /// of the agent introspects already, and for what needs a root key where there is none; `Quota` beyond
     /// [`MAX_AUTHORIZERS`], or when all of them together are too large to be kept; `Conflict` when others keep writing.
     pub async fn put_authorizer(&self, authorized: Authorized<'_, PutAuthorizer>) -> Result<u64> {
-        let PutAuthorizer { agent, name, configuration, options } = authorized.into_action();
+        let PutAuthorizer { agent, name, configuration, mut options } = authorized.into_action();
+        let client_secret = options.introspection.as_mut().and_then(|it| it.client_secret.take());
         let issuer = configuration.discovery_url.issuer();
         if options.issues_workload_access_token && self.ports.authorizer_keys.is_none() {
             return Err(Error::field("options.issueWorkloadAccessToken", NO_ROOT_KEY));
+        }
+        if options.introspection.is_some() && self.ports.authorizer_keys.is_none() {
+            return Err(Error::field("options.introspection", NO_ROOT_KEY));
         }
         for _ in 0..ATTEMPTS {
             let workload = self.by_name::<Workload>(agent.as_str(), Consistency::Strong).await?;
@@ -165,6 +173,15 @@ impl Services {
                 Some(key) => Some(key),
                 None => Some(self.create_authorizer_key(workload.value.id, KeyPurpose::Mint).await?),
             };
+            introspection::only_one(&all, &name, &options)?;
+            let introspection_secret = self
+                .seal_client_secret(
+                    workload.value.id,
+                    &name,
+                    options.introspection.as_ref(),
+                    client_secret.as_ref(),
+                )
+                .await?;
             let now = self.now();
             let version = before.map_or(1, |before| before.version.saturating_add(1));
             let authorizer = Authorizer {
@@ -174,6 +191,7 @@ impl Services {
                 configuration: configuration.clone(),
                 options: options.clone(),
                 minting_key,
+                introspection_secret,
                 created_at: before.map_or(now, |before| before.created_at),
                 updated_at: now,
             };
@@ -308,9 +326,12 @@ impl Services {
         workload: Id<Workload>,
         purpose: KeyPurpose,
     ) -> Result<AuthorizerKey> {
-        let keys = self.ports.authorizer_keys.as_ref();
-        let keys = keys.ok_or_else(|| Error::internal("there is no root key for authorizers"))?;
-        Ok(keys.create(KeyOwner { workload, purpose }).await?)
+        Ok(self.authorizer_keys()?.create(KeyOwner { workload, purpose }).await?)
+    }
+
+    fn authorizer_keys(&self) -> Result<&dyn AuthorizerKeys> {
+        let keys = self.ports.authorizer_keys.as_deref();
+        keys.ok_or_else(|| Error::internal("there is no root key for authorizers"))
     }
 
     async fn authorizers(&self, agent: &WorkloadName) -> Result<Option<Stored<AgentAuthorizers>>> {
@@ -334,6 +355,9 @@ impl From<Explained<'_>> for TokenExplained {
                 TokenRefused::Invalid { code, reason } => (code, reason),
                 unavailable @ TokenRefused::KeysUnavailable(_) => {
                     ("keys_unavailable", unavailable.to_string())
+                }
+                unavailable @ TokenRefused::IssuerUnavailable(_) => {
+                    ("issuer_unavailable", unavailable.to_string())
                 }
             }),
         }

@@ -15,15 +15,14 @@ use crate::{Api, Failure};
 /// Longest user token that the model lets pass (`UserTokenType`); how much of it is looked at is the verifier's limit.
 const MAX_USER_TOKEN: usize = 131_072;
 
-/// `UserTokenType`: three parts of base64url.
+/// `UserTokenType`, which is three parts of base64url, or any other bearer token (`b64token` of RFC 6750 §2.1): an agent's issuer may
+/// write tokens that only it can read (ADR 0025).
 pub(super) fn user_token(text: &str) -> Result<Secret, String> {
-    let part =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_=".contains(c));
     if text.is_empty() || text.len() > MAX_USER_TOKEN {
         return Err(format!("must have 1 to {MAX_USER_TOKEN} characters"));
     }
-    if text.split('.').count() != 3 || !text.split('.').all(part) {
-        return Err("must be a JWT: three parts of base64url, separated by dots".to_owned());
+    if !text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/=".contains(c)) {
+        return Err("must be a token: letters, digits and -._~+/=".to_owned());
     }
     Ok(Secret::new(text))
 }

@@ -12,7 +12,7 @@ const OPENID: &str = "openid-configuration";
 const OAUTH: &str = "oauth-authorization-server";
 
 /// The longest, in characters.
-const MAX_URL: usize = 1024;
+pub(super) const MAX_URL: usize = 1024;
 
 /// `discoveryUrl`, valid by construction: `ISSUER/.well-known/DOCUMENT`, or `ORIGIN/.well-known/DOCUMENT/PATH`, in which
 /// RFC 8414 §3.1 puts the issuer's path at the end.
@@ -33,12 +33,9 @@ impl DiscoveryUrl {
         let (before, path) = parts(text).ok_or_else(|| {
             format!("must end with {WELL_KNOWN}{OPENID} or {WELL_KNOWN}{OAUTH}, and may go on with the path of the issuer")
         })?;
-        let rest = before.strip_prefix("https://").or_else(|| before.strip_prefix("http://"));
-        let has_host =
-            rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['));
-        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"@#?\\".contains(&byte);
+        let rest = after_scheme(text).and(after_scheme(before));
         let ends_plainly = !before.ends_with('/') && (path.is_empty() || is_path(path));
-        if !has_host || !text.bytes().all(is_plain) || !ends_plainly {
+        if rest.is_none() || !ends_plainly {
             return Err(format!(
                 "must be https://HOST[:PORT][/PATH]{WELL_KNOWN}{OPENID}, of plain characters, without user, query or fragment"
             ));
@@ -67,6 +64,14 @@ impl DiscoveryUrl {
         let with_slash = format!("{issuer}/");
         [issuer, with_slash]
     }
+}
+
+/// What stands after the scheme of an http or https URL with a host, of plain characters, and without user, query or fragment.
+pub(super) fn after_scheme(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let has_host = rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"@#?\\".contains(&byte);
+    (has_host && url.bytes().all(is_plain)).then_some(rest)
 }
 
 /// What stands before the well-known part, and after it.

@@ -2,7 +2,8 @@
 
 use super::{AgentAuthorizers, Authorizer, AuthorizerKey, AuthorizerKeyId, Denial, Rule};
 use crate::issuer::{
-    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken, without_slash,
+    TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken, has_jwt_form,
+    without_slash,
 };
 use crate::record;
 use crate::store::{Consistency, Key, Row, Store};
@@ -143,7 +144,11 @@ impl AgentRules {
         if self.is_empty() {
             return Err(Refused::Denied(Denial::NoAuthorizer));
         }
-        let claims = verifier.verify_claims(token, &self.profiles).await.map_err(Refused::Token)?;
+        let verified = match self.asking(token) {
+            Some(place) => self.introspect(verifier, token, place).await,
+            None => verifier.verify_claims(token, &self.profiles).await,
+        };
+        let claims = verified.map_err(Refused::Token)?;
         let mut denial = None;
         for authorizer in claims.met.iter().filter_map(|place| self.authorizers.get(*place)) {
             match authorizer.check(&claims) {
@@ -156,16 +161,43 @@ impl AgentRules {
         Err(Refused::Denied(denial.unwrap_or(Denial::NoAuthorizer)))
     }
 
+    /// The place of the authorizer whose issuer is asked about this token, because nobody else can read it. A JWT is shown to
+    /// nobody; nor is any token where it cannot be said of which of two issuers it is, which no release writes.
+    fn asking(&self, token: &Secret) -> Option<usize> {
+        let asks = |authorizer: &Authorizer| authorizer.options.introspection.is_some();
+        let place = self.authorizers.iter().position(asks)?;
+        let is_alone = self.authorizers.iter().filter(|it| asks(it)).count() == 1;
+        (is_alone && !has_jwt_form(token.expose())).then_some(place)
+    }
+
+    async fn introspect(
+        &self,
+        verifier: &dyn TokenVerifier,
+        token: &Secret,
+        place: usize,
+    ) -> Result<VerifiedClaims, TokenRefused> {
+        let (Some(workload), Some(authorizer), Some(profile)) =
+            (self.workload, self.authorizers.get(place), self.profiles.get(place))
+        else {
+            return Err(TokenRefused::IssuerUnavailable("there is no such authorizer".to_owned()));
+        };
+        let claims = verifier.introspect(token, workload, authorizer, profile).await?;
+        Ok(VerifiedClaims { met: vec![place], ..claims })
+    }
+
     /// What each of them says of a token, for who looks for the cause.
     pub async fn explain(&self, verifier: &dyn TokenVerifier, token: &Secret) -> Vec<Explained<'_>> {
         let mut all = Vec::new();
-        for (authorizer, profile) in self.authorizers.iter().zip(&self.profiles) {
+        let asking = self.asking(token);
+        for (place, (authorizer, profile)) in self.authorizers.iter().zip(&self.profiles).enumerate() {
             let verified = if profile.issuers.is_empty() {
                 Err(TokenRefused::Invalid {
                     code: "subject_claim",
                     reason: "the deployment's trusted issuers name another claim for the users of its issuer"
                         .to_owned(),
                 })
+            } else if asking == Some(place) {
+                self.introspect(verifier, token, place).await
             } else {
                 verifier.verify_claims(token, std::slice::from_ref(profile)).await
             };

@@ -14,6 +14,7 @@ fn authorizer(configuration: serde_json::Value, options: serde_json::Value) -> A
         configuration: serde_json::from_value(configuration).unwrap(),
         options: serde_json::from_value(options).unwrap(),
         minting_key: None,
+        introspection_secret: None,
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
     }
@@ -105,7 +106,9 @@ fn a_record_with_a_rule_that_is_not_understood_is_not_read() {
         "ruleOfLater": [],
     });
     assert!(serde_json::from_value::<CustomJwtAuthorizer>(configuration).is_err());
-    assert!(serde_json::from_value::<AuthorizerOptions>(json!({"introspection": true})).is_err());
+    assert!(serde_json::from_value::<AuthorizerOptions>(json!({"optionOfLater": true})).is_err());
+    let introspection = json!({"endpoint": "https://idp.example/i", "clientId": "a", "memberOfLater": true});
+    assert!(serde_json::from_value::<AuthorizerOptions>(json!({"introspection": introspection})).is_err());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use agent_identity_core::Timestamp;
-use agent_identity_core::issuer::{ClaimValue, TokenRefused};
+use agent_identity_core::issuer::{ClaimValue, TokenRefused, VerifiedClaims, VerifiedToken};
 use serde::de::MapAccess;
 
 use super::members::{AnyValue, Fault, Members, Text, Texts, read};
@@ -11,23 +11,23 @@ use super::refusal::refused;
 use super::times::{NumericDate, sign_in};
 
 /// What a payload says.
-pub(super) struct Claims<'de> {
+pub(crate) struct Claims<'de> {
     /// `iss`: one text.
-    pub(super) issuer: Cow<'de, str>,
+    pub(crate) issuer: Cow<'de, str>,
     /// `exp`.
-    pub(super) expires_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
     /// `nbf`.
-    pub(super) not_before: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
     /// `iat`.
-    pub(super) issued_at: Option<Timestamp>,
+    pub(crate) issued_at: Option<Timestamp>,
     /// `aud`, in either form.
-    pub(super) audiences: Option<Texts<'de>>,
+    pub(crate) audiences: Option<Texts<'de>>,
     /// `client_id` (RFC 9068 §2.2).
-    pub(super) client_id: Option<Cow<'de, str>>,
+    pub(crate) client_id: Option<Cow<'de, str>>,
     /// `azp` (OpenID Connect Core §2).
-    pub(super) authorized_party: Option<Cow<'de, str>>,
+    pub(crate) authorized_party: Option<Cow<'de, str>>,
     /// `auth_time` (OpenID Connect Core §2).
-    pub(super) auth_time: Option<Timestamp>,
+    pub(crate) auth_time: Option<Timestamp>,
     /// `scope`, if scopes were asked for.
     scope: Option<Texts<'de>>,
     /// `scp`, which some issuers write in its place.
@@ -75,16 +75,25 @@ impl<'de> Members<'de> for Raw<'de, '_> {
 
 impl<'de> Claims<'de> {
     /// Reads a payload, with these claims besides those that always decide.
-    pub(super) fn parse(text: &'de str, wanted: &[&str]) -> Result<Self, TokenRefused> {
-        Self::read(text, Raw { wanted, ..Raw::default() })
+    pub(crate) fn parse(text: &'de str, wanted: &[&str]) -> Result<Self, TokenRefused> {
+        Self::read(text, Raw { wanted, ..Raw::default() }, None)
     }
 
     /// Reads a payload, with its scopes as well.
-    pub(super) fn parse_with_scopes(text: &'de str, wanted: &[&str]) -> Result<Self, TokenRefused> {
-        Self::read(text, Raw { wanted, reads_scopes: true, ..Raw::default() })
+    pub(crate) fn parse_with_scopes(text: &'de str, wanted: &[&str]) -> Result<Self, TokenRefused> {
+        Self::read(text, Raw { wanted, reads_scopes: true, ..Raw::default() }, None)
     }
 
-    fn read(text: &'de str, mut raw: Raw<'de, '_>) -> Result<Self, TokenRefused> {
+    /// Reads what `issuer` said of a token, with its scopes: there `iss` may be left out (RFC 7662 §2.2).
+    pub(crate) fn parse_said_by(
+        issuer: &'de str,
+        text: &'de str,
+        wanted: &[&str],
+    ) -> Result<Self, TokenRefused> {
+        Self::read(text, Raw { wanted, reads_scopes: true, ..Raw::default() }, Some(issuer))
+    }
+
+    fn read(text: &'de str, mut raw: Raw<'de, '_>, said_by: Option<&'de str>) -> Result<Self, TokenRefused> {
         read(text, &mut raw).map_err(|fault| match fault {
             Fault::Form => refused(
                 "claims",
@@ -93,7 +102,8 @@ impl<'de> Claims<'de> {
             ),
             Fault::Duplicate => refused("duplicate_member", "its payload has two claims of one name"),
         })?;
-        let (Some(Text(issuer)), Some(NumericDate(expires_at))) = (raw.iss, raw.exp) else {
+        let issuer = raw.iss.map(|text| text.0).or(said_by.map(Cow::Borrowed));
+        let (Some(issuer), Some(NumericDate(expires_at))) = (issuer, raw.exp) else {
             return Err(refused("claims", "it must have the claims `iss` and `exp`"));
         };
         Ok(Self {
@@ -112,7 +122,7 @@ impl<'de> Claims<'de> {
     }
 
     /// The value of the claim that identifies the user, if it is a text.
-    pub(super) fn subject(&self, claim: &str) -> Option<&str> {
+    pub(crate) fn subject(&self, claim: &str) -> Option<&str> {
         match claim {
             "client_id" => self.client_id.as_deref(),
             "azp" => self.authorized_party.as_deref(),
@@ -124,12 +134,12 @@ impl<'de> Claims<'de> {
     }
 
     /// The scopes, if they were asked for.
-    pub(super) fn scopes(&self) -> Vec<String> {
+    pub(crate) fn scopes(&self) -> Vec<String> {
         [&self.scope, &self.scp].into_iter().flatten().flat_map(Texts::scopes).collect()
     }
 
     /// The value of a claim that a rule looks at, whether it decides anything else or not.
-    pub(super) fn value(&self, claim: &str) -> Option<ClaimValue> {
+    pub(crate) fn value(&self, claim: &str) -> Option<ClaimValue> {
         let text = |text: &Cow<'_, str>| ClaimValue::Text(text.clone().into_owned());
         match claim {
             "iss" => Some(text(&self.issuer)),
@@ -145,6 +155,32 @@ impl<'de> Claims<'de> {
                 }
                 AnyValue::Number(_) | AnyValue::Other => ClaimValue::Other,
             }),
+        }
+    }
+
+    /// As they are handed to rules that look at these claims besides, of a token that met the profiles in these places.
+    pub(crate) fn hand_on<'n>(
+        self,
+        subject_claim: &str,
+        subject: String,
+        looked_at: impl Iterator<Item = &'n str>,
+        met: Vec<usize>,
+    ) -> VerifiedClaims {
+        VerifiedClaims {
+            token: VerifiedToken {
+                issuer: self.issuer.to_string(),
+                subject_claim: subject_claim.to_owned(),
+                subject,
+                expires_at: self.expires_at,
+                issued_at: self.issued_at,
+                auth_time: self.auth_time,
+            },
+            scopes: self.scopes(),
+            custom: looked_at.filter_map(|name| Some((name.to_owned(), self.value(name)?))).collect(),
+            audiences: self.audiences.map(Texts::into_list).unwrap_or_default(),
+            client_id: self.client_id.map(Cow::into_owned),
+            authorized_party: self.authorized_party.map(Cow::into_owned),
+            met,
         }
     }
 }

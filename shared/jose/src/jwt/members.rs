@@ -9,14 +9,14 @@ use agent_identity_core::issuer::ClaimValue;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What takes the members of an object.
-pub(super) trait Members<'de> {
+pub(crate) trait Members<'de> {
     /// Takes one member, by reading its value from `map`; `false` when it has no use for it and read nothing.
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
 
 /// Why an object could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is not one JSON object, or the value of a member that matters has the wrong form.
     Form,
     /// Two members have the same name.
@@ -24,7 +24,7 @@ pub(super) enum Fault {
 }
 
 /// Reads the one JSON object in `text`.
-pub(super) fn read<'de>(text: &'de str, members: &mut impl Members<'de>) -> Result<(), Fault> {
+pub(crate) fn read<'de>(text: &'de str, members: &mut impl Members<'de>) -> Result<(), Fault> {
     let mut has_duplicate = false;
     let mut json = serde_json::Deserializer::from_str(text);
     let object = Object { members, has_duplicate: &mut has_duplicate };
@@ -72,7 +72,7 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
 }
 
 /// Text, borrowed from the JSON where it has no escapes.
-pub(super) struct Text<'de>(pub(super) Cow<'de, str>);
+pub(crate) struct Text<'de>(pub(crate) Cow<'de, str>);
 
 struct TextSeed;
 
@@ -107,14 +107,14 @@ impl<'de> serde::Deserialize<'de> for Text<'de> {
 }
 
 /// Text, or a list of texts: the forms of `aud` (RFC 7519 §4.1.3), and of the claims with scopes.
-pub(super) enum Texts<'de> {
+pub(crate) enum Texts<'de> {
     One(Cow<'de, str>),
     List(Vec<Cow<'de, str>>),
 }
 
 impl Texts<'_> {
     /// All of them.
-    pub(super) fn list(&self) -> &[Cow<'_, str>] {
+    pub(crate) fn list(&self) -> &[Cow<'_, str>] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::List(list) => list,
@@ -122,7 +122,7 @@ impl Texts<'_> {
     }
 
     /// All of them, as they are handed on.
-    pub(super) fn into_list(self) -> Vec<String> {
+    pub(crate) fn into_list(self) -> Vec<String> {
         match self {
             Self::One(text) => vec![text.into_owned()],
             Self::List(list) => list.into_iter().map(Cow::into_owned).collect(),
@@ -130,7 +130,7 @@ impl Texts<'_> {
     }
 
     /// As scopes: one text is a list of them, separated by spaces (RFC 6749 §3.3).
-    pub(super) fn scopes(&self) -> Vec<String> {
+    pub(crate) fn scopes(&self) -> Vec<String> {
         match self {
             Self::One(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
             Self::List(list) => list.iter().map(|scope| scope.clone().into_owned()).collect(),
@@ -138,7 +138,7 @@ impl Texts<'_> {
     }
 
     /// As the value of a claim that a rule looks at.
-    pub(super) fn value(&self) -> ClaimValue {
+    pub(crate) fn value(&self) -> ClaimValue {
         match self {
             Self::One(text) => ClaimValue::Text(text.clone().into_owned()),
             Self::List(list) => ClaimValue::Texts(list.iter().map(|it| it.clone().into_owned()).collect()),
@@ -179,7 +179,7 @@ impl<'de> serde::Deserialize<'de> for Texts<'de> {
 }
 
 /// Any value, of which texts, lists of texts, and numbers that are not negative matter.
-pub(super) enum AnyValue<'de> {
+pub(crate) enum AnyValue<'de> {
     Text(Cow<'de, str>),
     Number(f64),
     /// A list of texts and of nothing else.

@@ -1,15 +1,12 @@
 //! A token held against the profiles of several rules: the same order and the same checks as for an issuer's record, with the
 //! claims handed on instead of the record's audience and client.
 
-use std::borrow::Cow;
-
 use agent_identity_core::Secret;
-use agent_identity_core::issuer::{TokenProfile, TokenRefused, VerifiedClaims, VerifiedToken};
+use agent_identity_core::issuer::{TokenProfile, TokenRefused, VerifiedClaims};
 
 use super::claims::Claims;
 use super::compact::Compact;
 use super::header::Header;
-use super::members::Texts;
 use super::refusal::refused;
 use super::{JwtVerifier, rule, times};
 use crate::keys::is_issuer_url;
@@ -77,22 +74,7 @@ impl JwtVerifier {
             .filter(|(_, profile)| profile.subject_claim == subject_claim)
             .map(|(place, _)| *place)
             .collect();
-        Ok(VerifiedClaims {
-            token: VerifiedToken {
-                issuer: claims.issuer.to_string(),
-                subject_claim: subject_claim.to_owned(),
-                subject,
-                expires_at: claims.expires_at,
-                issued_at: claims.issued_at,
-                auth_time: claims.auth_time,
-            },
-            scopes: claims.scopes(),
-            custom: asked().filter_map(|name| Some((name.to_owned(), claims.value(name)?))).collect(),
-            audiences: claims.audiences.map(Texts::into_list).unwrap_or_default(),
-            client_id: claims.client_id.map(Cow::into_owned),
-            authorized_party: claims.authorized_party.map(Cow::into_owned),
-            met,
-        })
+        Ok(claims.hand_on(subject_claim, subject, asked(), met))
     }
 }
 

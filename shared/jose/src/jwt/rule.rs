@@ -93,7 +93,7 @@ pub(super) fn accepts_type(required: Option<&str>, typ: Option<&str>) -> bool {
 }
 
 /// The value of the claim that identifies the user.
-pub(super) fn subject<'c>(claims: &'c Claims<'_>, claim: &str) -> Result<&'c str, TokenRefused> {
+pub(crate) fn subject<'c>(claims: &'c Claims<'_>, claim: &str) -> Result<&'c str, TokenRefused> {
     claims.subject(claim).filter(|subject| !subject.is_empty() && subject.len() <= MAX_SUBJECT).ok_or_else(
         || refused("subject", "the claim that identifies the user is missing, empty, too long or not a text"),
     )

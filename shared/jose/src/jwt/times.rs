@@ -15,7 +15,7 @@ use super::refusal::refused;
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// Seconds since the epoch, whole or with a fraction. Neither text, nor negative, nor beyond all reason.
-pub(super) struct NumericDate(pub(super) Timestamp);
+pub(crate) struct NumericDate(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -55,7 +55,7 @@ pub(super) fn sign_in(auth_time: &AnyValue<'_>) -> Timestamp {
 }
 
 /// Whether the token is valid at `now`, and no older than `max_age`.
-pub(super) fn check(
+pub(crate) fn check(
     claims: &Claims<'_>,
     now: Timestamp,
     leeway: Duration,

@@ -1,17 +1,23 @@
 //! `authorizerConfiguration` and `options`: AWS's shape of the rules, and what it has no member for.
 
-use agent_identity_core::WorkloadName;
 use agent_identity_core::authorizer::{
     AllowedWorkloadConfiguration, AuthorizerOptions, AuthorizingClaimMatchValue, ClaimMatchOperator,
     ClaimMatchValue, ClaimValueType, CustomClaim, CustomJwtAuthorizer, DiscoveryUrl, HostingEnvironment,
-    MAX_LEEWAY,
+    Introspection, IntrospectionAuthentication, IntrospectionEndpoint, MAX_LEEWAY,
 };
 use agent_identity_core::issuer::Algorithm;
+use agent_identity_core::{Secret, WorkloadName};
 
 use crate::fields::{Members, one_of, patterned, sized};
 
 /// Longest audience or client id, in characters. The model has no bound.
 const MAX_NAME: usize = 1024;
+
+/// The longest id of a client that asks about tokens, in characters, as of a provider's client.
+const MAX_CLIENT_ID: usize = 256;
+
+/// And its longest secret.
+const MAX_CLIENT_SECRET: usize = 2048;
 
 /// Most custom claims. The model has no bound.
 const MAX_CLAIMS: usize = 50;
@@ -244,7 +250,7 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
 
 /// `options`.
 pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 8] = [
         "leewaySeconds",
         "requiredTyp",
         "azpAsClient",
@@ -252,11 +258,12 @@ pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
         "maxTokenAgeSeconds",
         "subjectClaim",
         "issueWorkloadAccessToken",
+        "introspection",
     ];
     let Some(members) = body.object("options")? else {
         return Some(AuthorizerOptions::default());
     };
-    let known = only(&members, &KNOWN, &["introspection"], "is not supported yet");
+    let known = only(&members, &KNOWN, &[], "");
     let leeway = members.integer("leewaySeconds", 0, MAX_LEEWAY.as_secs());
     let required_typ =
         members.text("requiredTyp", patterned(1, 64, |c| c.is_ascii_graphic(), "[\\x21-\\x7E]+"));
@@ -265,6 +272,7 @@ pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
     let max_age = members.integer("maxTokenAgeSeconds", 1, MAX_AGE);
     let subject_claim = members.text("subjectClaim", claim_name);
     let issues = members.boolean("issueWorkloadAccessToken");
+    let introspection = introspection(&members);
     let seconds = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
     known?;
     Some(AuthorizerOptions {
@@ -275,5 +283,36 @@ pub(super) fn options(body: &Members) -> Option<AuthorizerOptions> {
         max_token_age_seconds: seconds(max_age?),
         subject_claim: subject_claim?,
         issues_workload_access_token: issues?,
+        introspection: introspection?,
     })
+}
+
+/// `options.introspection`.
+fn introspection(options: &Members) -> Option<Option<Introspection>> {
+    const MEMBERS: [&str; 4] = ["endpoint", "clientId", "clientSecret", "clientAuthentication"];
+    const WAYS: &[(&str, IntrospectionAuthentication)] = &[
+        ("client_secret_basic", IntrospectionAuthentication::Basic),
+        ("client_secret_post", IntrospectionAuthentication::Post),
+    ];
+    let Some(members) = options.object("introspection")? else {
+        return Some(None);
+    };
+    let known = only(&members, &MEMBERS, &[], "");
+    let endpoint = members.required("endpoint", IntrospectionEndpoint::parse);
+    let client_id = members.required("clientId", visible(MAX_CLIENT_ID));
+    let client_secret =
+        members.required("clientSecret", |text| visible(MAX_CLIENT_SECRET)(text).map(Secret::new));
+    let client_authentication = members.text("clientAuthentication", one_of(WAYS));
+    known?;
+    Some(Some(Introspection {
+        endpoint: endpoint?,
+        client_id: client_id?,
+        client_authentication: client_authentication?.unwrap_or_default(),
+        client_secret: Some(client_secret?),
+    }))
+}
+
+/// A client's id or secret: `VSCHAR` of RFC 6749, appendix A.
+fn visible(longest: usize) -> impl Fn(&str) -> Result<String, String> {
+    patterned(1, longest, |c| matches!(c, ' '..='~'), "[\\x20-\\x7E]+")
 }

@@ -31,6 +31,7 @@ impl Agent {
             configuration,
             options,
             minting_key: None,
+            introspection_secret: None,
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
         };
@@ -66,7 +67,7 @@ impl Agent {
         assert_eq!(judged.is_ok(), explained[0].passes(), "what is explained is what is decided");
         judged.map(|passed| passed.claims.token.subject).map_err(|refused| match refused {
             Refused::Token(TokenRefused::Invalid { code, .. }) => code,
-            Refused::Token(TokenRefused::KeysUnavailable(why)) => panic!("{why}"),
+            Refused::Token(unavailable) => panic!("{unavailable}"),
             Refused::Denied(denial) => denial.as_str(),
         })
     }

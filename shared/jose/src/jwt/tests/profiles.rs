@@ -21,7 +21,7 @@ async fn verify(
 ) -> Result<VerifiedClaims, &'static str> {
     setting.verifier.verify_claims(&Secret::new(token), profiles).await.map_err(|refusal| match refusal {
         TokenRefused::Invalid { code, .. } => code,
-        TokenRefused::KeysUnavailable(_) => "keys",
+        _ => "keys",
     })
 }
 
