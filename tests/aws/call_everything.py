@@ -113,8 +113,13 @@ def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fres
     caller.ok("GetAuthorizer", agentId=agent, name="one")
     caller.ok("ListAuthorizers", agentId=agent)
     workload_token_for_jwt(caller, agent, token)
-    minting = {"authorizerConfiguration": {"customJWTAuthorizer": rules}, "options": {"issueWorkloadAccessToken": True}}
-    caller.ok("PutAuthorizer", agentId=agent, name="two", **minting)
+    client, secret = fresh("agents"), planted.new_secret("client secret")
+    vendor.register_client(client, client_secret=secret)
+    asking = {"endpoint": f"{vendor.issuer}/token/introspection", "clientId": client, "clientSecret": secret}
+    with_keys = {"issueWorkloadAccessToken": True, "introspection": asking}
+    caller.ok(
+        "PutAuthorizer", agentId=agent, name="two", authorizerConfiguration={"customJWTAuthorizer": rules}, options=with_keys
+    )  # fmt: skip
     caller.ok("DeleteAuthorizer", agentId=agent, name="one")
     headers = [("authorization", f"Bearer {token}"), ("x-agent-id", agent), ("host", "api.example")]
     event = http_event("GET", "/sample", headers, b"")
@@ -123,6 +128,12 @@ def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fres
         answer = functions.pools["authorizer"].invoke(event)
         assert answer["isAuthorized"] is True
     get_new_api_key(caller, answer["context"]["workloadAccessToken"], fresh, functions.pools["tokens"].stop)
+    # Its issuer is asked, and then it is for no audience.
+    opaque, before = sign_in(vendor, "ada", resource=None)["access_token"], vendor.introspections()
+    assert caller.call("GetWorkloadAccessTokenForJWT", workloadName=agent, userToken=opaque).status == 401
+    shown = event | {"headers": event["headers"] | {"authorization": f"Bearer {opaque}"}}
+    assert functions.pools["authorizer"].invoke(shown | {"identitySource": [f"Bearer {opaque}", agent]}) == {"isAuthorized": False}
+    assert vendor.introspections() == before + 2, "each process once"
     caller.ok("PutAuthorizer", agentId=agent, name="one", authorizerConfiguration={"customJWTAuthorizer": rules})
     ask_for_unknown_keys(functions, caller, vendor, agent, event)
     caller.ok("DeleteAuthorizer", agentId=agent, name="one")

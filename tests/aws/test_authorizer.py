@@ -8,7 +8,7 @@ import pytest
 from harness import planted
 from harness.functions import Instance, http_event
 from harness.places import REPOSITORY
-from harness.stories import FRONT_END_AUDIENCE, sign_in
+from harness.stories import FRONT_END_AUDIENCE, sign_in, workload_token_for_jwt
 
 METHOD_ARN = "arn:aws:execute-api:us-east-1:123456789012:testapi/prod/GET/orders/1"
 STAGE_ARN = "arn:aws:execute-api:us-east-1:123456789012:testapi/prod/*"
@@ -190,6 +190,41 @@ def test_d16_a_session_carries_a_workload_access_token_on_request(functions, env
         assert (refused.status, refused.error) == (401, "UnauthorizedException")
     finally:
         minting.stop()
+        without_root.stop()
+        caller.ok("DeleteWorkloadIdentity", name=agent)
+
+
+def test_an_opaque_token_is_asked_about(functions, environment, caller, vendor, fresh):
+    """As the client whose secret PutAuthorizer has sealed, without a key of the vault, Secrets Manager, or another key's Decrypt."""
+    agent, client, secret = fresh("agent"), fresh("agents"), planted.new_secret("client secret")
+    vendor.register_client(client, client_secret=secret)
+    front_end = fresh("front-end")
+    token = sign_in(vendor, "ada", resource=None, client=front_end)["access_token"]
+    caller.ok("CreateWorkloadIdentity", name=agent)
+    asked = {"endpoint": f"{vendor.issuer}/token/introspection", "clientId": client, "clientSecret": secret}
+    rules = {"discoveryUrl": vendor.discovery_url, "allowedClients": [front_end]}
+    put = {"agentId": agent, "name": "main", "authorizerConfiguration": {"customJWTAuthorizer": rules}}
+    caller.ok("PutAuthorizer", **put, options={"introspection": asked})
+    with_root = environment | {"AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID": functions.environment["AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"]}
+    asking, without_root = Instance("authorizer", with_root), Instance("authorizer", environment)
+    try:
+        before = vendor.introspections()
+        for event in (http_2(token, agent), rest_request(token, agent)):
+            answer = asking.invoke(event)
+            context = answer["context"]
+            assert (context["subject"], context["clientId"], context["issuer"]) == ("ada", front_end, vendor.issuer)
+            assert token not in json.dumps(answer) and secret not in json.dumps(answer)
+        assert vendor.introspections() == before + 1
+        workload_token_for_jwt(caller, agent, token)
+        assert asking.invoke(http_2("invented-by-somebody", agent)) == {"isAuthorized": False}
+        # Nobody is told that a token is bad because nobody can be asked.
+        assert without_root.invoke(rest_request(token, agent))["errorMessage"] == "Unavailable"
+        vendor.make_introspection_trouble("status", status=503)
+        assert asking.invoke(rest_request("invented-by-another", agent))["errorMessage"] == "Unavailable"
+        assert asking.invoke(http_2(token, agent))["isAuthorized"] is True
+    finally:
+        vendor.make_introspection_trouble()
+        asking.stop()
         without_root.stop()
         caller.ok("DeleteWorkloadIdentity", name=agent)
 

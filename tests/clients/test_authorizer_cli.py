@@ -7,7 +7,7 @@ import pytest
 
 from harness import planted
 from harness.product import command
-from harness.stories import make_workload, workload_token_for_jwt
+from harness.stories import make_workload, sign_in, workload_token_for_jwt
 
 GUID = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
 
@@ -251,3 +251,57 @@ def test_an_agent_without_authorizers_lets_nobody_pass(run, vendor, agent, check
     assert f"{agent} has no authorizer" in check(agent, vendor.make_jwt("ada"), expect=1)
     assert "no workload identity named" in run("check", "nobody-made-this", "--token", "-", stdin="x", expect=1).stderr
     workload_token_for_jwt(caller, agent, vendor.make_jwt("ada"))
+
+
+@pytest.fixture
+def asker(vendor, fresh, tmp_path):
+    """A client that may ask the issuer about tokens: the flags for it, with its secret in a file."""
+    client, secret = fresh("agents"), planted.new_secret("client secret")
+    vendor.register_client(client, client_secret=secret)
+    file = tmp_path / "client-secret"
+    file.write_text(secret + "\n")
+    flags = ["--introspection-endpoint", f"{vendor.issuer}/token/introspection", "--introspection-client", client]
+    return flags, file, secret
+
+
+def test_the_secret_of_the_client_that_asks_comes_from_a_file_or_stdin(run, agent, vendor, asker, tmp_path, check):
+    flags, file, secret = asker
+    preset = ["--preset", "oidc", "--issuer", vendor.issuer, "--client", "front-end-of-the-cli"]
+    kept = {"endpoint": flags[1], "clientId": flags[3], "clientAuthentication": "client_secret_basic"}
+    config = tmp_path / "config.json"
+    rules = {"discoveryUrl": vendor.discovery_url, "allowedClients": ["front-end-of-the-cli"]}
+    body = {"authorizerConfiguration": {"customJWTAuthorizer": rules}, "options": {"introspection": kept}}
+    config.write_text(json.dumps(body))
+    whole = json.dumps(body | {"options": {"introspection": kept | {"clientSecret": secret}}})
+    for arguments, stdin in (
+        ([*preset, *flags, "--introspection-secret", str(file)], None),
+        ([*preset, *flags, "--introspection-secret", "-"], secret),
+        (["--config", str(config), "--introspection-secret", str(file)], None),
+        (["--config", "-"], whole),
+    ):
+        done = run("put", agent, *arguments, stdin=stdin)
+        assert done.stdout.startswith("stored the authorizer main")
+        shown = run("get", agent).stdout
+        assert json.loads(shown)["options"]["introspection"] == kept and secret not in shown
+    token = sign_in(vendor, "ada", resource=None, client="front-end-of-the-cli")["access_token"]
+    assert check(agent, token).endswith("the token passes\n")
+    other = sign_in(vendor, "ada", resource=None, client="another-of-the-cli")["access_token"]
+    assert "its client is none that the authorizer allows" in check(agent, other, expect=1)
+    assert "its issuer says that it is not active (inactive)" in check(agent, "nobody-has-issued-this", expect=1)
+
+
+def test_a_secret_on_the_command_line_is_not_taken(run, agent, vendor, asker, tmp_path):
+    flags, file, secret = asker
+    asks = {"endpoint": flags[1], "clientId": flags[3], "clientSecret": secret}
+    rules = {"discoveryUrl": vendor.discovery_url, "allowedClients": ["x"]}
+    body = json.dumps({"authorizerConfiguration": {"customJWTAuthorizer": rules}, "options": {"introspection": asks}})
+    preset = ["--preset", "oidc", "--issuer", vendor.issuer, "--client", "x"]
+    for arguments, code, said in (
+        (["--config", body], 1, "other users of the machine see command lines"),
+        ([*preset, *flags, "--introspection-secret", secret], 1, "--introspection-secret must name a file"),
+        ([*preset, "--introspection-secret", str(file)], 1, "needs an --introspection-endpoint"),
+        ([*preset, *flags], 2, "--introspection-secret"),
+        (["--config", "-", "--introspection-secret", "-"], 1, "cannot both be stdin"),
+    ):
+        done = run("put", agent, *arguments, expect=code, stdin=json.dumps(rules))
+        assert said in done.stderr and secret not in done.stdout + done.stderr

@@ -17,6 +17,7 @@ CASES = [
     for violation in violations(operation, request)
 ]
 RULES = {"discoveryUrl": DISCOVERY_URL, "allowedAudience": ["agents"]}
+INTROSPECTION = {"endpoint": "https://login.example.com/introspect", "clientId": "agents", "clientSecret": "of the client that asks"}
 # Members of AWS's shape that are not supported, each with a value that AWS would take.
 PRIVATE = {"selfManagedLatticeResource": {"resourceConfigurationIdentifier": "rcfg-0123456789abcdefg"}}
 UNSUPPORTED = {
@@ -82,6 +83,32 @@ def test_an_authorizer_is_kept_as_it_was_given(caller, agent):
     replaced = caller.ok("GetAuthorizer", agentId=agent, name="people")
     assert (replaced["authorizerConfiguration"], replaced["options"]) == ({"customJWTAuthorizer": RULES}, {})
     assert replaced["createdTime"] == got["createdTime"] <= replaced["lastUpdatedTime"]
+
+
+def test_the_secret_of_the_client_that_asks_is_never_given_back_and_needed_each_time(caller, agent):
+    secret = planted.new_secret("client secret")
+    asks = INTROSPECTION | {"clientSecret": secret, "clientAuthentication": "client_secret_post"}
+    assert put(caller, agent, options={"introspection": asks}).json == {"version": 1}
+    answer = caller.call("GetAuthorizer", agentId=agent, name="people")
+    kept = {name: value for name, value in asks.items() if name != "clientSecret"}
+    assert answer.json["options"] == {"introspection": kept} and secret not in answer.body.decode()
+    assert secret not in caller.call("ListAuthorizers", agentId=agent).body.decode()
+    again = put(caller, agent, options={"introspection": kept})
+    assert (again.status, again.wrong_fields) == (400, ["options.introspection.clientSecret"])
+    usual = {name: value for name, value in asks.items() if name != "clientAuthentication"}
+    assert put(caller, agent, options={"introspection": usual}).json == {"version": 2}
+    kept["clientAuthentication"] = "client_secret_basic"
+    assert caller.ok("GetAuthorizer", agentId=agent, name="people")["options"] == {"introspection": kept}
+
+
+def test_one_authorizer_of_an_agent_asks_about_tokens(caller, agent):
+    """Nobody can tell of which issuer an opaque token is, and it must not be shown to another."""
+    options = {"introspection": INTROSPECTION}
+    assert put(caller, agent, "people", options=options).status == 200
+    answer = put(caller, agent, "others", options=options)
+    assert (answer.status, answer.error, answer.wrong_fields) == (400, "ValidationException", ["options.introspection"])
+    assert "`people`" in answer.message
+    assert put(caller, agent, "others").status == put(caller, agent, "people", options=options).status == 200
 
 
 def test_a_list_has_pages_and_a_deleted_one_is_gone(caller, agent):
@@ -222,7 +249,12 @@ def test_a_member_that_is_not_supported_is_refused_and_not_left_out(caller, agen
     ("rules", "options", "field"),
     [
         ({"allowedAudiences": ["x"]}, {}, "authorizerConfiguration.customJWTAuthorizer.allowedAudiences"),
-        ({}, {"introspection": {}}, "options.introspection"),
+        ({}, {"introspection": {}}, "options.introspection.clientSecret"),
+        ({}, {"introspection": INTROSPECTION | {"scope": "x"}}, "options.introspection.scope"),
+        ({}, {"introspection": INTROSPECTION | {"endpoint": "https://u:p@login.example.com/introspect"}}, "endpoint"),
+        ({}, {"introspection": INTROSPECTION | {"endpoint": "https://login.example.com/introspect?x=y"}}, "endpoint"),
+        ({}, {"introspection": INTROSPECTION | {"endpoint": "ftp://login.example.com/introspect"}}, "endpoint"),
+        ({}, {"introspection": INTROSPECTION | {"clientAuthentication": "private_key_jwt"}}, "clientAuthentication"),
         ({}, {"leeway": 5}, "options.leeway"),
         ({}, {"algorithms": ["HS256"]}, "options.algorithms[0]"),
         ({}, {"algorithms": ["none"]}, "options.algorithms[0]"),

@@ -130,7 +130,9 @@ OWN_REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
                 "workloadIdentities": ["caller"]}}},
         "options": {
             "leewaySeconds": 30, "requiredTyp": "at+jwt", "azpAsClient": True, "algorithms": ["ES256"],
-            "maxTokenAgeSeconds": 600, "subjectClaim": "sub", "issueWorkloadAccessToken": True}},
+            "maxTokenAgeSeconds": 600, "subjectClaim": "sub", "issueWorkloadAccessToken": True, "introspection": {
+                "endpoint": "https://login.example.com/tenant/introspect", "clientId": "agents",
+                "clientSecret": "of the client that asks", "clientAuthentication": "client_secret_post"}}},
     ("PutAuthorizer", "a claim"): {
         "agentId": "@workload@", "name": "@authorizer@", "authorizerConfiguration": {"customJWTAuthorizer": {
             "discoveryUrl": DISCOVERY_URL, "customClaims": [{

@@ -100,27 +100,32 @@ def sign_in_at_vendor(browser: Browser, login_page: Page, login: str, stop_befor
     return page
 
 
-def sign_in(vendor: Vendor, login: str) -> dict[str, str]:
-    """A real sign-in at a front end of the user's: the tokens that the provider issues."""
-    client, redirect = f"front-end-{secrets.token_hex(4)}", "http://127.0.0.1:9/signed-in"
+def sign_in(
+    vendor: Vendor, login: str, resource: str | None = FRONT_END_AUDIENCE, client: str | None = None
+) -> dict[str, str]:
+    """A real sign-in at a front end of the user's: the tokens that the provider issues. Without a resource the access token is
+    opaque."""
+    client, redirect = client or f"front-end-{secrets.token_hex(4)}", "http://127.0.0.1:9/signed-in"
     vendor.register_client(client, token_endpoint_auth_method="none", redirect_uris=[redirect])
     verifier = secrets.token_urlsafe(40)
     challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    audience = {} if resource is None else {"resource": resource}
     query = {
         "client_id": client, "redirect_uri": redirect, "response_type": "code", "scope": "openid things.read",
-        "code_challenge": challenge, "code_challenge_method": "S256", "resource": FRONT_END_AUDIENCE,
+        "code_challenge": challenge, "code_challenge_method": "S256", **audience,
     }  # fmt: skip
     browser = Browser(vendor.trust)
     page = sign_in_at_vendor(browser, browser.get(f"{vendor.issuer}/auth?{urlencode(query)}"), login, redirect)
     code = parse_qs(urlsplit(page.url).query)["code"][0]
     form = {
         "grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "client_id": client,
-        "code_verifier": verifier, "resource": FRONT_END_AUDIENCE,
+        "code_verifier": verifier, **audience,
     }  # fmt: skip
     with urllib.request.urlopen(f"{vendor.issuer}/token", urlencode(form).encode(), timeout=10, context=vendor.trust) as response:
         tokens = json.load(response)
-    for name in ("access_token", "id_token"):
-        planted.plant(tokens[name], "user token")
+    for name in ("access_token", "id_token", "refresh_token"):
+        if name in tokens:
+            planted.plant(tokens[name], "user token")
     return tokens
 
 

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -145,6 +146,20 @@ class Vendor:
     def make_publishing_trouble(self, **troubles: dict[str, Any]) -> None:
         """`metadata` and `keys` are `{"kind": "status" | "slow" | "large" | "redirect" | "text", …}` from now on, or as ever."""
         self.control("published-trouble", troubles)
+
+    def introspections(self) -> int:
+        """How often it was asked about tokens."""
+        return self.control("introspections")["count"]
+
+    def make_introspection_trouble(self, kind: str = "none", **more: Any) -> None:
+        """As `make_publishing_trouble`, for the introspection endpoint."""
+        self.control("introspection-trouble", {"kind": kind, **more})
+
+    def revoke(self, token: str, client_id: str) -> None:
+        """As the client that has no secret (RFC 7009)."""
+        form = urlencode({"token": token, "client_id": client_id}).encode()
+        with urllib.request.urlopen(f"{self.issuer}/token/revocation", form, timeout=10, context=self.trust) as response:
+            assert response.status == 200
 
     def register_client(self, client_id: str, **metadata: Any) -> None:
         """Registers a client; `redirect_uris=[…]` makes it one for users, without them it is for machines."""

@@ -42,6 +42,13 @@ export function createControl({ provider, issued, Storage, log, setKeys, publish
       published.troubles = troubles;
       return troubles;
     },
+    /** How often the introspection endpoint was asked. */
+    'GET /control/introspections': () => ({ count: published.introspection.count }),
+    /** {kind: status|slow|large|redirect|text|none, …}: what the introspection endpoint suffers, until it is changed */
+    'POST /control/introspection-trouble': (trouble) => {
+      published.introspection.trouble = trouble;
+      return trouble;
+    },
     'POST /control/clients': async (metadata) => {
       await new Storage('Client').upsert(metadata.client_id, metadata);
       // Finding it makes the provider check the metadata, so that a mistake shows here.
