@@ -211,7 +211,7 @@ class Template:
     def __init__(self) -> None:
         from infra.cloudformation import Decided, load
 
-        self.resources = Decided(load(), AuthorizerKeys="true").resources
+        self.resources = Decided(load(), AuthorizerIntrospects="true", AuthorizerMintsWat="true").resources
         self.known = {
             "AWS::AccountId": ACCOUNT,
             "AWS::Partition": "aws",

@@ -102,6 +102,7 @@ mod aws {
 
     use agent_identity_aws::AwsSettings;
     use agent_identity_core::arn::Place;
+    use agent_identity_core::authorizer::KeyPurpose;
     use agent_identity_lambda::{Composed, Environment};
     use agent_identity_service::Services;
 
@@ -179,6 +180,8 @@ mod aws {
                 kms_key_id,
                 former_kms_key_ids: self.former_kms_key_id.clone(),
                 authorizer_kms_key_id: self.authorizer_kms_key_id.clone(),
+                // What the caller's own permissions on the key allow.
+                authorizer_key_purposes: KeyPurpose::ALL.to_vec(),
                 secret_prefix: String::new(),
                 event_bus: String::new(),
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,21 @@ def test_d16_an_authorizer_with_keys_unwraps_them_and_nothing_else() -> None:
             other = MINT | {"kms:EncryptionContext:purpose": "vault"}
             assert not allows(policy, action, "AuthorizerKey.Arn", other), (function, action)
     assert not allows(ROLES["AuthorizerFunction"], "kms:Decrypt", "VaultKey.Arn", CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "may", "may_not"), [("AuthorizerMintsWat", MINT, ASK), ("AuthorizerIntrospects", ASK, MINT)]
+)  # fmt: skip
+def test_d16_keys_are_for_what_the_deployment_says(parameter: str, may: Any, may_not: Any) -> None:
+    decided = Decided(load(), **{parameter: "true"})
+    for function, action in (
+        ("AuthorizerFunction", "kms:Decrypt"), ("CredentialsFunction", "kms:Encrypt"), ("TokensFunction", "kms:Decrypt"),
+    ):  # fmt: skip
+        policy = statements(decided, role_of(decided, function))
+        assert allows(policy, action, "AuthorizerKey.Arn", may), function
+        assert not allows(policy, action, "AuthorizerKey.Arn", may_not), function
+    purposes = decided.resources["CredentialsFunction"]["Properties"]["Environment"]["Variables"]["AGENT_IDENTITY_AUTHORIZER_KEY_PURPOSES"]
+    assert purposes == may["kms:EncryptionContext:purpose"]
 
 
 def test_d16_the_root_key_of_authorizers_wraps_only_under_the_whole_context() -> None:

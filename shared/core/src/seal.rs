@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::Timestamp;
-use crate::authorizer::{AuthorizerKey, KeyOwner};
+use crate::authorizer::{AuthorizerKey, KeyOwner, KeyPurpose};
 use crate::encoding;
 use crate::store::{Key, StoreError};
 
@@ -210,6 +210,9 @@ pub trait KeyWrapper: Send + Sync {
 /// Made by `jose`.
 #[async_trait]
 pub trait AuthorizerKeys: Send + Sync {
+    /// Whether keys of this purpose may be made here.
+    fn is_for(&self, purpose: KeyPurpose) -> bool;
+
     /// A new key.
     ///
     /// # Errors

@@ -49,7 +49,8 @@ impl Composed {
         let events = Arc::new(EventBridgeEvents::new(connection.clone(), environment.event_bus.clone()));
         let authorizer_keys = environment.authorizer_kms_key_id.clone().map(|key| {
             let root = Arc::new(KmsWrapper::new(connection.clone(), key, Vec::new()));
-            let keys = RootedAuthorizerKeys::new(root, Arc::clone(&clock), Arc::clone(&random));
+            let keys = RootedAuthorizerKeys::new(root, Arc::clone(&clock), Arc::clone(&random))
+                .only_for(environment.authorizer_key_purposes.clone());
             Arc::new(keys) as Arc<dyn AuthorizerKeys>
         });
         // The keys of issuers are written by the scheduled prefetch alone (D16).

@@ -3,6 +3,7 @@
 use agent_identity_api::Gateway;
 use agent_identity_aws::AwsSettings;
 use agent_identity_core::arn::Place;
+use agent_identity_core::authorizer::KeyPurpose;
 use agent_identity_core::issuer::{IssuerPolicy, parse_trusted_issuers};
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_egress::AllowList;
@@ -30,8 +31,10 @@ pub struct Environment {
     pub kms_key_id: String,
     /// `AGENT_IDENTITY_FORMER_KMS_KEY_IDS`, separated by commas: what they have wrapped unwraps until it is wrapped anew.
     pub former_kms_key_ids: Vec<String>,
-    /// `AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID`: wraps the keys of authorizers, where they may issue tokens.
+    /// `AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID`: wraps the keys of authorizers, where they may have any.
     pub authorizer_kms_key_id: Option<String>,
+    /// `AGENT_IDENTITY_AUTHORIZER_KEY_PURPOSES`, separated by commas: what they may be for; all, where it is not said.
+    pub authorizer_key_purposes: Vec<KeyPurpose>,
     /// `AGENT_IDENTITY_SECRET_PREFIX`.
     pub secret_prefix: String,
     /// `AGENT_IDENTITY_EVENT_BUS`.
@@ -107,6 +110,14 @@ impl Environment {
             former_kms_key_ids: get("AGENT_IDENTITY_FORMER_KMS_KEY_IDS")
                 .map(|ids| ids.split(',').map(str::to_owned).collect())
                 .unwrap_or_default(),
+            authorizer_key_purposes: match get("AGENT_IDENTITY_AUTHORIZER_KEY_PURPOSES") {
+                Some(text) => {
+                    text.split(',').map(KeyPurpose::parse).collect::<Option<_>>().ok_or_else(|| {
+                        wrong("AGENT_IDENTITY_AUTHORIZER_KEY_PURPOSES", &"has an unknown purpose")
+                    })?
+                }
+                None => KeyPurpose::ALL.to_vec(),
+            },
             authorizer_kms_key_id: get("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"),
             secret_prefix: required(&get, "AGENT_IDENTITY_SECRET_PREFIX")?,
             event_bus: required(&get, "AGENT_IDENTITY_EVENT_BUS")?,

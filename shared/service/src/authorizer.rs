@@ -121,7 +121,16 @@ pub struct RuleExplained {
 }
 
 /// Why an authorizer cannot have a key of its own here.
-const NO_ROOT_KEY: &str = "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerKeys=true";
+const fn no_root_key(purpose: KeyPurpose) -> &'static str {
+    match purpose {
+        KeyPurpose::Mint => {
+            "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerMintsWat=true"
+        }
+        KeyPurpose::Introspection => {
+            "needs a root key for authorizers, which this deployment does not have: deploy it with AuthorizerIntrospects=true"
+        }
+    }
+}
 
 fn not_found(agent: &WorkloadName, name: &AuthorizerName) -> Error {
     Error::new(ErrorKind::NotFound, format!("the agent `{agent}` has no authorizer named `{name}`"))
@@ -139,11 +148,13 @@ impl Services {
         let PutAuthorizer { agent, name, configuration, mut options } = authorized.into_action();
         let client_secret = options.introspection.as_mut().and_then(|it| it.client_secret.take());
         let issuer = configuration.discovery_url.issuer();
-        if options.issues_workload_access_token && self.ports.authorizer_keys.is_none() {
-            return Err(Error::field("options.issueWorkloadAccessToken", NO_ROOT_KEY));
-        }
-        if options.introspection.is_some() && self.ports.authorizer_keys.is_none() {
-            return Err(Error::field("options.introspection", NO_ROOT_KEY));
+        for (is_asked, purpose, field) in [
+            (options.issues_workload_access_token, KeyPurpose::Mint, "options.issueWorkloadAccessToken"),
+            (options.introspection.is_some(), KeyPurpose::Introspection, "options.introspection"),
+        ] {
+            if is_asked && !self.ports.authorizer_keys.as_ref().is_some_and(|keys| keys.is_for(purpose)) {
+                return Err(Error::field(field, no_root_key(purpose)));
+            }
         }
         for _ in 0..ATTEMPTS {
             let workload = self.by_name::<Workload>(agent.as_str(), Consistency::Strong).await?;

@@ -29,7 +29,22 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("refresh", &["lambda"]),
     ("sample", &[]),
     ("tokens", &["api", "lambda"]),
-    ("cli", &["api", "aws", "core", "egress", "jose", "lambda", "local", "oauth", "service", "telemetry"]),
+    (
+        "cli",
+        &[
+            "api",
+            "aws",
+            "core",
+            "egress",
+            "inbound",
+            "jose",
+            "lambda",
+            "local",
+            "oauth",
+            "service",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Crates that only one of ours may name.

@@ -16,6 +16,14 @@ pub enum KeyPurpose {
 }
 
 impl KeyPurpose {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Mint, Self::Introspection];
+
+    /// The purpose with this text form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
+    }
+
     /// The stable text form, used in encryption contexts, and so in the policies of roles.
     pub const fn as_str(self) -> &'static str {
         match self {

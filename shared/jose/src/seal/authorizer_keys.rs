@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent_identity_core::authorizer::{AuthorizerKey, AuthorizerKeyId, KeyOwner};
+use agent_identity_core::authorizer::{AuthorizerKey, AuthorizerKeyId, KeyOwner, KeyPurpose};
 use agent_identity_core::encoding::unbase64url;
 use agent_identity_core::random::{self, Random};
 use agent_identity_core::seal::{AuthorizerKeys, Context, Key32, KeyWrapper, SealError};
@@ -39,6 +39,7 @@ impl Held {
 /// The adapter over a [`KeyWrapper`], with unwrapped keys kept for [`KEY_LIFE`].
 pub struct RootedAuthorizerKeys {
     root: Arc<dyn KeyWrapper>,
+    purposes: Vec<KeyPurpose>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     held: Mutex<HashMap<(KeyOwner, Id<AuthorizerKeyId>), Held>>,
@@ -49,7 +50,20 @@ pub struct RootedAuthorizerKeys {
 impl RootedAuthorizerKeys {
     /// Asks for nothing yet.
     pub fn new(root: Arc<dyn KeyWrapper>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        Self { root, clock, random, held: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        Self {
+            root,
+            purposes: KeyPurpose::ALL.to_vec(),
+            clock,
+            random,
+            held: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The same for these purposes alone: the root key is for no other in this deployment.
+    #[must_use]
+    pub fn only_for(self, purposes: Vec<KeyPurpose>) -> Self {
+        Self { purposes, ..self }
     }
 
     fn held(&self, owner: KeyOwner, id: Id<AuthorizerKeyId>) -> Option<Unwrapped> {
@@ -119,6 +133,10 @@ impl Names {
 
 #[async_trait]
 impl AuthorizerKeys for RootedAuthorizerKeys {
+    fn is_for(&self, purpose: KeyPurpose) -> bool {
+        self.purposes.contains(&purpose)
+    }
+
     async fn create(&self, owner: KeyOwner) -> Result<AuthorizerKey, SealError> {
         let id = Id::random(&*self.random);
         let key = Key32::new(random::bytes(&*self.random));
