@@ -294,7 +294,7 @@ async fn without_a_root_key_nothing_is_promised_and_nothing_opens() {
     let (kind, message) =
         refused(rootless.put_authorizer(stage.world.admin.authorize(action).unwrap()).await);
     assert_eq!(kind, ErrorKind::Validation);
-    assert!(message.contains("AuthorizerKeys"), "{message}");
+    assert!(message.contains("AuthorizerMintsWat"), "{message}");
 }
 
 #[tokio::test]
