@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flight::{Flight, InFlight};
+use crate::flight::{Ended, Flight, InFlight, Landing, Settlement, Wish};
 use crate::name::Scope;
 use crate::provider::Oauth2Provider;
 use crate::store::{Key, Kind};
@@ -168,8 +168,43 @@ impl Failure {
     }
 }
 
+/// How a turn ends that gives no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The code was not sent: the session stays as it was, to be completed again.
+    PutOff,
+    /// The session ends.
+    Failed(Failure),
+}
+
 impl InFlight for ConsentSession {
     type Terms = ();
+    type Want = ();
+    type Outcome = Outcome;
+
+    fn wish(&self, (): (), (): (), _: Timestamp) -> Wish {
+        match self.stage {
+            Stage::Returned { .. } => Wish::Patient,
+            Stage::Offered | Stage::Bound(_) | Stage::Completed | Stage::Failed(_) => Wish::Settled,
+        }
+    }
+
+    fn settle(&self, turn: &Ended<'_, Self>) -> Settlement<Self> {
+        let mut settled = self.clone();
+        match (turn.landing, turn.outcome) {
+            (Landing::Holding, Outcome::PutOff) => settled.flight.abort(None),
+            // Whoever took over finds that the code may have been sent.
+            (Landing::Fenced, Outcome::PutOff) => return Settlement::Leave,
+            (Landing::Holding | Landing::Fenced, Outcome::Failed(failure)) => {
+                if !matches!(self.stage, Stage::Returned { .. }) {
+                    return Settlement::Leave;
+                }
+                settled.stage = Stage::Failed(*failure);
+                settled.flight.arrive();
+            }
+        }
+        Settlement::Note(settled)
+    }
 
     fn due(&self, (): (), _: Timestamp) -> Option<Timestamp> {
         None

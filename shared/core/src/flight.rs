@@ -1,13 +1,18 @@
 //! One caller at a time, across processes: the lease, and the intent that is written before the call (D5, D7).
 //!
 //! Whoever wants to call a provider on behalf of a row first takes the row's lease by a conditional write, which also
-//! records the attempt. Losers wait for the winner's row. What a crash left open is read from the intent.
+//! records the attempt. Losers wait for the winner's row. What a crash left open is read from the intent. [`turn`] says in
+//! which order, as states and what follows each; what a record does with an outcome is its own ([`InFlight::settle`]).
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+
+pub mod turn;
+pub mod watch;
 
 /// How long a lease lives without a sign of its holder: what comes before a call (3 s), the call, and the commit.
 pub const LEASE_LIFE: Duration = Duration::from_secs(20);
@@ -18,6 +23,21 @@ pub const LEASE_RESERVE: Duration = Duration::from_secs(17);
 
 /// How long a loser waits for the winner's row before it answers `ThrottlingException` (D7).
 pub const LOSER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The times that turns go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// How long a lease lives without a sign of its holder.
+    pub lease_life: Duration,
+    /// What of it must be left right before the first byte is sent.
+    pub lease_reserve: Duration,
+    /// The most that one look at another's lease counts for: a process that was frozen has not watched.
+    pub longest_look: Duration,
+}
+
+/// Those of the product.
+pub const LIMITS: Limits =
+    Limits { lease_life: LEASE_LIFE, lease_reserve: LEASE_RESERVE, longest_look: Duration::from_secs(1) };
 
 /// Who is calling, right now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,7 +51,7 @@ pub struct Lease {
 }
 
 /// A call that was about to be made and whose outcome is not known yet (write-ahead).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
     /// When it was first written: a provider's grace for a superseded token counts from here.
     pub since: Timestamp,
@@ -40,7 +60,7 @@ pub struct Intent {
 }
 
 /// The part of a row that keeps calls apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flight {
     /// Attempts so far.
     #[serde(default)]
@@ -60,13 +80,21 @@ pub struct Flight {
 }
 
 impl Flight {
+    /// That of a record which takes the place of one with the flight `before`. Attempts go on counting: a lease of the new
+    /// record is never one of the old.
+    pub fn after(before: Option<&Self>) -> Self {
+        Self { attempts: before.map_or(0, |flight| flight.attempts), ..Self::default() }
+    }
+
     /// Takes the lease and records the attempt. The caller has checked that nobody holds it, or that it is dead.
-    pub fn depart(&mut self, owner: &str, now: Timestamp) {
+    pub fn depart(&mut self, owner: &str, now: Timestamp) -> Lease {
         self.attempts = self.attempts.saturating_add(1);
-        self.lease = Some(Lease { owner: owner.to_owned(), attempt: self.attempts, heartbeat: 0 });
+        let lease = Lease { owner: owner.to_owned(), attempt: self.attempts, heartbeat: 0 };
+        self.lease = Some(lease.clone());
         let sends = self.intent.as_ref().map_or(0, |intent| intent.sends);
         let since = self.intent.as_ref().map_or(now, |intent| intent.since);
         self.intent = Some(Intent { since, sends: sends.saturating_add(1) });
+        lease
     }
 
     /// The call ended and its outcome is known: nothing is open any more.
@@ -101,9 +129,22 @@ impl Flight {
 }
 
 /// A record with a flight.
-pub trait InFlight {
-    /// What besides the record decides when its row is due.
-    type Terms: Copy + Send + Sync;
+pub trait InFlight: Clone + PartialEq {
+    /// What besides the record decides about its turns, and when its row is due.
+    type Terms: Copy + Debug + Send + Sync;
+
+    /// For what somebody asks for the turn.
+    type Want: Copy + Debug + Send + Sync;
+
+    /// What became of a call, as far as the row is concerned.
+    type Outcome: Clone + Debug + Send + Sync;
+
+    /// Whether somebody who finds the row so wants the turn. The lease of a holder that is dead is not there any more.
+    fn wish(&self, want: Self::Want, terms: Self::Terms, now: Timestamp) -> Wish;
+
+    /// What the outcome of a turn makes of the row. Not a holder's alone to say: who was fenced is asked too, and so is
+    /// whoever finds another row than they left.
+    fn settle(&self, turn: &Ended<'_, Self>) -> Settlement<Self>;
 
     /// When the row should be looked at without anybody asking for it, as things are at `now`; `None` for never.
     fn due(&self, terms: Self::Terms, now: Timestamp) -> Option<Timestamp>;
@@ -116,6 +157,52 @@ pub trait InFlight {
 
     /// When its row may go.
     fn row_ends(&self) -> Option<Timestamp>;
+}
+
+/// Whether a caller wants the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// No: the row already says what the caller needs.
+    Settled,
+    /// Yes, but not if it has to wait for somebody else.
+    Eager,
+    /// Yes, and it waits as long as its patience lasts.
+    Patient,
+}
+
+/// A turn whose outcome is to be written.
+#[derive(Debug)]
+pub struct Ended<'a, R: InFlight> {
+    /// The record as it was when the turn was taken.
+    pub before: &'a R,
+    /// Whether the lease is still held.
+    pub landing: Landing,
+    /// What became of the call.
+    pub outcome: &'a R::Outcome,
+    /// Now.
+    pub now: Timestamp,
+    /// How long to wait when nobody says otherwise: by the failures before.
+    pub pause: Duration,
+}
+
+/// Whether the lease is still held when an outcome is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Landing {
+    /// It is.
+    Holding,
+    /// Somebody took it over, believing this process dead; or the record was replaced.
+    Fenced,
+}
+
+/// What is written of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement<R> {
+    /// This, with what the provider gave sealed into it.
+    Keep(R),
+    /// This.
+    Note(R),
+    /// Nothing: the row says it better.
+    Leave,
 }
 
 /// How long to wait after `failures` failures in a row: doubling from one second to five minutes, and of that a share

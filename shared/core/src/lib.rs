@@ -6,6 +6,7 @@
 pub mod access_key;
 pub mod arn;
 pub mod authorizer;
+pub mod client_token;
 pub mod clock;
 pub mod connection;
 pub mod consent;
@@ -23,6 +24,7 @@ pub mod principal;
 pub mod provider;
 pub mod random;
 pub mod record;
+pub mod refresh;
 pub mod seal;
 pub mod secret;
 pub mod store;

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_identity_core::connection::{ClientToken, Decision, HeldTokens, RefreshTraits, TokenMaterial};
+use agent_identity_core::client_token::{self, ClientToken};
+use agent_identity_core::connection::{HeldTokens, TokenMaterial};
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::flight::{Flight, LOSER_PATIENCE, backoff};
+use agent_identity_core::flight::{LOSER_PATIENCE, backoff};
 use agent_identity_core::name::Scope;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
+use agent_identity_core::refresh::Decision;
 use agent_identity_core::store::{Consistency, Key, Kind};
 use agent_identity_core::tag::SHARED_CLIENT_TOKENS;
 use agent_identity_core::workload::Workload;
@@ -17,7 +19,7 @@ use agent_identity_oauth::catalogue;
 use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
 
 use crate::Services;
-use crate::flight::{Landing, Taken, Turn, Wish, still_held};
+use crate::flight::{Taken, Turn, nothing, still_held};
 use crate::token_call::{Outcome, refusal, unavailable};
 
 /// What of a request makes a client-credentials token another one.
@@ -30,9 +32,6 @@ pub(crate) struct ClientTokenRequest<'a> {
 
 /// How long a token is taken to live when the provider does not say.
 const UNSAID_LIFE: Duration = Duration::from_secs(300);
-
-/// How long a row outlives its token.
-const ROW_AFTERLIFE: Duration = Duration::from_secs(3600);
 
 impl ClientTokenRequest<'_> {
     fn key(&self, services: &Services, workload: &Workload, provider: &Oauth2Provider) -> Key {
@@ -71,10 +70,6 @@ impl ClientTokenRequest<'_> {
     }
 }
 
-fn traits() -> RefreshTraits {
-    RefreshTraits { rotates: false, grace: None, kills_access_token: false }
-}
-
 impl Services {
     /// The access token for a client, from memory of the vault or from the provider.
     ///
@@ -90,7 +85,7 @@ impl Services {
         let stored: Option<Stored<ClientToken>> =
             record::get(&*self.ports.store, &key, Consistency::Eventual).await?;
         if let Some(Stored { value, .. }) = &stored
-            && value.decide(self.now(), traits()) == Decision::Serve
+            && value.decide(self.now()) == Decision::Serve
         {
             return self.reveal_client_token(&key, value).await;
         }
@@ -98,22 +93,10 @@ impl Services {
         let provider =
             &self.by_name::<Oauth2Provider>(provider.name.as_str(), Consistency::Strong).await?.value;
         let key = request.key(self, workload, provider);
-        let wish = |found: Option<&ClientToken>, now: Timestamp| match found
-            .map_or(Decision::Refresh, |token| token.decide(now, traits()))
-        {
-            Decision::Refresh => Wish::Patient(LOSER_PATIENCE),
-            Decision::RefreshOrServe => Wish::Eager,
-            Decision::Serve | Decision::Wait(_) | Decision::Consent(_) => Wish::Settled,
-        };
-        let first = || {
-            let row_ends = self.now().plus(ROW_AFTERLIFE);
-            Some(ClientToken { tokens: None, row_ends, flight: Flight::default() })
-        };
-        match self.turn(&key, (), first, wish).await? {
+        let first = || Some(ClientToken::first(self.now()));
+        match self.turn(&key, (), (), LOSER_PATIENCE, first).await? {
             Turn::Mine(taken) => self.fetch_client_token(provider, request, taken).await,
-            Turn::Settled(Some(Stored { value, .. }))
-                if value.decide(self.now(), traits()) != Decision::Refresh =>
-            {
+            Turn::Settled(Some(Stored { value, .. })) if value.decide(self.now()) != Decision::Refresh => {
                 self.reveal_client_token(&key, &value).await
             }
             Turn::Held => Err(still_held()),
@@ -138,7 +121,7 @@ impl Services {
         request: &ClientTokenRequest<'_>,
         taken: Taken<ClientToken>,
     ) -> Result<Secret> {
-        let key = taken.stored.key.clone();
+        let key = taken.stored().key.clone();
         let prepared = async {
             self.ready_to_seal().await?;
             self.client(provider).await
@@ -162,24 +145,14 @@ impl Services {
         } else {
             Outcome::NotSent(unavailable(provider, "too little of the lease was left to call"))
         };
-        let pause = self.pause(taken.stored.value.flight.failures);
+        let pause = self.pause(taken.stored().value.flight.failures);
         match outcome {
             Outcome::Tokens(tokens) => {
                 let access_token = tokens.access_token.clone();
                 let generation =
-                    taken.stored.value.tokens.as_ref().map_or(1, |held| held.generation.saturating_add(1));
+                    taken.stored().value.tokens.as_ref().map_or(1, |held| held.generation.saturating_add(1));
                 let held = self.hold_client_tokens(&key, provider, generation, *tokens, asked_at).await?;
-                self.land(taken, |token, landing| {
-                    // A token of no user costs nothing to fetch again: who was fenced leaves the row alone.
-                    if landing == Landing::Fenced {
-                        return false;
-                    }
-                    token.row_ends = held.expires_at.unwrap_or(asked_at).plus(ROW_AFTERLIFE);
-                    token.tokens = Some(held.clone());
-                    token.flight.arrive();
-                    true
-                })
-                .await?;
+                self.land(taken, client_token::Outcome::Token(held), nothing).await?;
                 Ok(access_token)
             }
             Outcome::Refused(code) => {
@@ -227,14 +200,9 @@ impl Services {
         wait: Option<Duration>,
         error: Error,
     ) -> Result<Secret> {
-        let key = taken.stored.key.clone();
+        let key = taken.stored().key.clone();
         let now = self.now();
-        let token = self
-            .land(taken, |token, landing| {
-                token.flight.abort(wait.map(|wait| now.plus(wait)));
-                landing == Landing::Holding
-            })
-            .await?;
+        let token = self.land(taken, client_token::Outcome::Failed(wait), nothing).await?.stored.value;
         match &token.tokens {
             Some(held) if held.valid(now) => {
                 tracing::warn!(%error, "a client token could not be renewed and is served as it is");

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use agent_identity_core::connection::{Connection, Decision, Health, Reason, RefreshTerms};
+use agent_identity_core::connection::{Connection, Reason};
 use agent_identity_core::flight::{InFlight as _, LEASE_LIFE};
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
+use agent_identity_core::refresh::{RefreshTerms, Verdict, Want};
 use agent_identity_core::store::{Condition, Consistency, DUE_SHARDS, Key, Kind, Row, StoreError, Write};
 use agent_identity_core::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Services;
-use crate::flight::{Turn, Wish, due};
+use crate::flight::{Turn, due};
 use crate::refresh::{Attempt, terms};
 
 /// How long the scheduled refresh waits for whoever else has the turn: long enough to have watched a dead holder's lease for
@@ -142,34 +143,26 @@ impl Services {
             return Ok(Refreshed::Orphaned);
         };
         let terms = terms(&provider);
-        if terms.generation != stored.value.provider_generation {
-            return self.provider_changed(stored).await;
+        if let Some(reason) = stored.value.unannounced() {
+            // Whoever found it out did not live to tell, or to say so.
+            self.announce(stored, terms, reason).await;
+            return Ok(Refreshed::NeedsConsent(reason));
         }
-        let wish = |found: Option<&Connection>, now: Timestamp| match found {
-            // A lease moves the due time; who holds it may be dead, and is watched.
-            Some(found)
-                if refreshes(found, terms, now)
-                    && (found.flight.lease.is_some()
-                        || found.due(terms, now).is_some_and(|at| at <= now)) =>
-            {
-                Wish::Patient(PATIENCE)
-            }
-            _ => Wish::Settled,
-        };
-        match self.turn(key, terms, || None, wish).await? {
+        if terms.generation != stored.value.provider_generation {
+            return self.provider_changed(stored, terms).await;
+        }
+        match self.turn(key, Want::Schedule, terms, PATIENCE, || None).await? {
             Turn::Mine(taken) => {
-                let attempt = self.attempt(&provider, taken).await?;
-                Ok(match attempt {
-                    Attempt::Renewed(..) => Refreshed::Renewed,
-                    Attempt::Dead(_, reason) => Refreshed::NeedsConsent(reason),
-                    Attempt::Overtaken(connection) if connection.flight.lease.is_some() => {
-                        Refreshed::InFlight
-                    }
+                let Attempt { verdict, connection, trouble, .. } = self.attempt(&provider, taken).await?;
+                Ok(match (verdict, trouble) {
+                    (Verdict::Dead(reason), _) => Refreshed::NeedsConsent(reason),
+                    (Verdict::Overtaken, _) if connection.flight.lease.is_some() => Refreshed::InFlight,
                     // A lost race: there are newer tokens.
-                    Attempt::Overtaken(_) => Refreshed::NotDue,
-                    Attempt::Failed(connection, error) => {
+                    (Verdict::Overtaken, _) => Refreshed::NotDue,
+                    (Verdict::Failed, Some(error)) => {
                         Refreshed::PutOff { until: connection.due(terms, self.now()), error }
                     }
+                    (Verdict::Renewed | Verdict::Superseded | Verdict::Failed, _) => Refreshed::Renewed,
                 })
             }
             Turn::Held => Ok(Refreshed::InFlight),
@@ -198,14 +191,19 @@ impl Services {
     }
 
     /// D3: tokens of an older generation are never sent anywhere.
-    async fn provider_changed(&self, stored: Stored<Connection>) -> Result<Refreshed> {
+    async fn provider_changed(
+        &self,
+        mut stored: Stored<Connection>,
+        terms: RefreshTerms,
+    ) -> Result<Refreshed> {
         let (now, reason) = (self.now(), Reason::ProviderChanged);
-        let changed =
-            Connection { health: Health::NeedsConsent { reason, since: now }, ..stored.value.clone() };
-        if !self.write_unless_newer(stored.replace(&changed, None, None)?).await? {
+        let changed = stored.value.of_a_changed_provider(now);
+        let due = due(&stored.key, &changed, terms, now);
+        if !self.write_unless_newer(stored.replace(&changed, None, due)?).await? {
             return Ok(Refreshed::InFlight);
         }
-        self.announce(&changed, reason, now);
+        stored = Stored { version: stored.version.saturating_add(1), value: changed, ..stored };
+        self.announce(stored, terms, reason).await;
         Ok(Refreshed::NeedsConsent(reason))
     }
 
@@ -224,9 +222,4 @@ impl Services {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn refreshes(connection: &Connection, terms: RefreshTerms, now: Timestamp) -> bool {
-    let decision = connection.decide(now, terms.generation, terms.traits);
-    matches!(decision, Decision::Refresh | Decision::RefreshOrServe)
 }

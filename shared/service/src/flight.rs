@@ -1,14 +1,16 @@
-//! Taking turns across processes: the lease and its takeover (D7), on top of `core::flight`.
+//! Drives turns (`core::flight::turn`): reads and writes rows, waits, keeps time. It decides nothing about them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::flight::{InFlight, LEASE_LIFE, LEASE_RESERVE, Lease};
+use agent_identity_core::flight::turn::{Asking, Holding, Landed, Landing, Look, Looked, Next, Taking};
+use agent_identity_core::flight::watch::Sighting;
+use agent_identity_core::flight::{InFlight, LEASE_LIFE, LIMITS, Lease};
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::seal::SealError;
-use agent_identity_core::store::{Condition, Consistency, Due, Key, StoreError};
+use agent_identity_core::store::{Consistency, Due, Key, StoreError, Write};
 use agent_identity_core::{Error, Result, Timestamp, encoding, random};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,16 +25,6 @@ const INSISTENCE: Duration = Duration::from_secs(60);
 
 /// From so many watched leases on, those that nobody looked at for a while are forgotten, which only delays a takeover.
 const WATCHED: usize = 10_000;
-
-/// Whether a caller wants the turn.
-pub(crate) enum Wish {
-    /// No: the row already says what the caller needs.
-    Settled,
-    /// Yes, but not if it has to wait for somebody else.
-    Eager,
-    /// Yes, and it waits so long at most.
-    Patient(Duration),
-}
 
 /// The outcome of asking for a turn.
 pub(crate) enum Turn<R: InFlight> {
@@ -52,13 +44,17 @@ pub(crate) fn still_held() -> Error {
     )
 }
 
-/// A lease that this process holds, until it is dropped.
+/// A turn of this process, until it is dropped.
 pub(crate) struct Taken<R: InFlight> {
-    pub(crate) stored: Stored<R>,
-    pub(crate) lease: Lease,
-    terms: R::Terms,
-    since: Duration,
+    holding: Holding<R>,
     _flying: Flying,
+}
+
+impl<R: InFlight> Taken<R> {
+    /// The row as it is under the lease.
+    pub(crate) fn stored(&self) -> &Stored<R> {
+        &self.holding.stored
+    }
 }
 
 /// Says that a lease of this process is alive, for as long as it lives.
@@ -73,8 +69,7 @@ impl Drop for Flying {
     }
 }
 
-/// Leases of others, and for how long each was *watched* unchanged, on this process's own clock. A look counts for what went by
-/// since the last one, but for a second at most: a process that was frozen has not watched.
+/// The leases that this process holds, and those of others that it watches (D7).
 #[derive(Default)]
 pub(crate) struct LeaseWatch(Arc<Mutex<Watched>>);
 
@@ -85,15 +80,6 @@ struct Watched {
     others: HashMap<Key, Sighting>,
 }
 
-struct Sighting {
-    lease: Lease,
-    watched: Duration,
-    last_look: Duration,
-}
-
-/// The most that one look counts for.
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
-
 impl LeaseWatch {
     /// Whether the holder of this lease shows no sign of life any more.
     fn dead(&self, key: &Key, lease: &Lease, elapsed: Duration) -> bool {
@@ -101,18 +87,14 @@ impl LeaseWatch {
         if watched.flying.contains(&lease.owner) {
             return false;
         }
-        if let Some(sighting) = watched.others.get_mut(key)
-            && sighting.lease == *lease
-        {
-            sighting.watched += elapsed.saturating_sub(sighting.last_look).min(LONGEST_LOOK);
-            sighting.last_look = elapsed;
-            return sighting.watched >= LEASE_LIFE;
+        if let Some(sighting) = watched.others.get_mut(key) {
+            sighting.look(lease, elapsed, LIMITS);
+            return sighting.is_dead(LIMITS);
         }
         if watched.others.len() >= WATCHED {
-            watched.others.retain(|_, seen| elapsed.saturating_sub(seen.last_look) < 2 * LEASE_LIFE);
+            watched.others.retain(|_, seen| elapsed.saturating_sub(seen.last_look()) < 2 * LEASE_LIFE);
         }
-        let sighting = Sighting { lease: lease.clone(), watched: Duration::ZERO, last_look: elapsed };
-        watched.others.insert(key.clone(), sighting);
+        watched.others.insert(key.clone(), Sighting::first(lease, elapsed));
         false
     }
 
@@ -150,90 +132,74 @@ pub(crate) fn due<R: InFlight>(key: &Key, record: &R, terms: R::Terms, now: Time
 }
 
 impl Services {
-    /// Asks for the turn on a row. `absent` makes the record where there is none; `wish` decides, on the row as it is
-    /// each time, whether the turn is still wanted.
+    /// Asks for the turn on a row, with so much patience. `absent` makes the record where there is none.
     ///
     /// # Errors
     /// Those of the store.
     pub(crate) async fn turn<R>(
         &self,
         key: &Key,
+        want: R::Want,
         terms: R::Terms,
+        patience: Duration,
         absent: impl Fn() -> Option<R>,
-        wish: impl Fn(Option<&R>, Timestamp) -> Wish,
     ) -> Result<Turn<R>>
     where
-        R: InFlight + Serialize + DeserializeOwned + Clone,
+        R: InFlight + Serialize + DeserializeOwned,
     {
         let began = self.ports.clock.elapsed();
+        let asking = Asking { want, terms, began, patience, limits: LIMITS };
         loop {
-            let mut found: Option<Stored<R>> =
-                record::get(&*self.ports.store, key, Consistency::Strong).await?;
-            let condition = found.as_ref().map_or(Condition::Absent, |row| Condition::Version(row.version));
-            let since = self.ports.clock.elapsed();
-            let held = match found.as_mut().map(|row| row.value.flight_mut()) {
-                Some(flight) => match &flight.lease {
-                    Some(lease) if self.watch.dead(key, lease, since) => {
-                        flight.lease = None;
-                        false
-                    }
-                    lease => lease.is_some(),
-                },
-                None => false,
-            };
-            let now = self.now();
-            match wish(found.as_ref().map(|row| &row.value), now) {
-                Wish::Settled => return Ok(Turn::Settled(found)),
-                Wish::Eager if held => return Ok(Turn::Settled(found)),
-                Wish::Patient(patience) if held => {
-                    if since.saturating_sub(began) >= patience {
-                        return Ok(Turn::Held);
-                    }
+            let found: Option<Stored<R>> = record::get(&*self.ports.store, key, Consistency::Strong).await?;
+            let elapsed = self.ports.clock.elapsed();
+            let lease = found.as_ref().and_then(|row| row.value.flight().lease.as_ref());
+            let holder_is_dead = lease.is_some_and(|lease| self.watch.dead(key, lease, elapsed));
+            let taking = encoding::hex(&random::bytes::<8>(&*self.ports.random));
+            let owner = format!("{}.{taking}", self.instance);
+            let look = Look { now: self.now(), elapsed, holder_is_dead, owner: &owner };
+            match asking.look(key, found, &absent, look) {
+                Looked::Settled(found) => return Ok(Turn::Settled(found)),
+                Looked::Held => return Ok(Turn::Held),
+                Looked::Wait => {
                     let [jitter] = random::bytes::<1>(&*self.ports.random);
                     tokio::time::sleep(POLL + POLL.mul_f64(f64::from(jitter) / 255.0)).await;
                 }
-                Wish::Eager | Wish::Patient(_) => {
-                    let Some(mut record) = found.map(|row| row.value).or_else(&absent) else {
-                        return Ok(Turn::Settled(None));
-                    };
-                    let taking = encoding::hex(&random::bytes::<8>(&*self.ports.random));
-                    let owner = format!("{}.{taking}", self.instance);
-                    record.flight_mut().depart(&owner, now);
-                    // Before the write: from then on other tasks of this process may see it.
-                    let flying = self.watch.take(key, &owner);
-                    let ends = record.row_ends();
-                    let due = due(key, &record, terms, now);
-                    let write = record::put(key.clone(), condition, &record, ends, due)?;
-                    match self.ports.store.write(vec![write]).await {
-                        Ok(()) => {}
-                        Err(StoreError::Conflict(_)) => continue,
-                        // An attempt that is on record counts, though nobody said so at first: it must not look like a crash.
-                        Err(error) if self.is_stored_after(&error, key, &record).await => {}
-                        Err(error) => return Err(error.into()),
+                Looked::Take(taking) => {
+                    if let Some(taken) = self.take(*taking).await? {
+                        return Ok(Turn::Mine(taken));
                     }
-                    let version = match condition {
-                        Condition::Absent => 1,
-                        Condition::Version(version) => version.saturating_add(1),
-                    };
-                    let Some(lease) = record.flight().lease.clone() else {
-                        return Err(Error::internal("a departed flight has no lease"));
-                    };
-                    return Ok(Turn::Mine(Taken {
-                        stored: Stored { key: key.clone(), version, value: record },
-                        lease,
-                        terms,
-                        since,
-                        _flying: flying,
-                    }));
                 }
             }
         }
     }
 
+    /// Writes a lease and its intent. `None`: somebody else was faster.
+    async fn take<R>(&self, taking: Taking<R>) -> Result<Option<Taken<R>>>
+    where
+        R: InFlight + Serialize + DeserializeOwned,
+    {
+        let Stored { key, value, .. } = &taking.stored;
+        // Before the write: from then on other tasks of this process may see it.
+        let _flying = self.watch.take(key, &taking.lease().owner);
+        let due = due(key, value, taking.terms(), self.now());
+        let write = record::put(key.clone(), taking.condition, value, value.row_ends(), due)?;
+        let holding = match self.ports.store.write(vec![write]).await {
+            Ok(()) => taking.written(),
+            Err(StoreError::Conflict(_)) => return Ok(None),
+            Err(error @ StoreError::Busy(_)) => return Err(error.into()),
+            Err(error @ StoreError::Failed(_)) => {
+                let found = record::get(&*self.ports.store, key, Consistency::Strong).await;
+                let Ok(found) = found else { return Err(error.into()) };
+                taking.found_after(found.as_ref()).ok_or(error)?
+            }
+        };
+        Ok(Some(Taken { holding, _flying }))
+    }
+
     /// Whether so much of the lease is left that a call may begin: asked right before the first byte, on a clock that
     /// counts suspend (D7).
     pub(crate) fn may_call<R: InFlight>(&self, taken: &Taken<R>) -> bool {
-        self.ports.clock.elapsed().saturating_sub(taken.since) + LEASE_RESERVE <= LEASE_LIFE
+        taken.holding.may_call(self.ports.clock.elapsed())
     }
 
     /// Takes a step that keeps what a provider has answered. While the store is busy or does not answer, the step is taken again
@@ -260,44 +226,62 @@ impl Services {
         }
     }
 
-    /// Writes the outcome of a turn. `settle` changes the record; it may run again on a newer row, when something else
-    /// about it was written meanwhile. It answers whether to write at all.
+    /// Writes the outcome of a turn. `seal` puts what the provider gave into the record that is to have it.
     ///
     /// # Errors
-    /// Those of the store. An outcome that could not be written leaves the intent open.
-    pub(crate) async fn land<R>(&self, taken: Taken<R>, settle: impl Fn(&mut R, Landing) -> bool) -> Result<R>
+    /// Those of the store and of sealing. An outcome that could not be written leaves the intent open.
+    pub(crate) async fn land<R>(
+        &self,
+        taken: Taken<R>,
+        outcome: R::Outcome,
+        seal: impl Fn(&mut R) -> Result<()>,
+    ) -> Result<Landed<R>>
     where
-        R: InFlight + Serialize + DeserializeOwned + Clone,
+        R: InFlight + Serialize + DeserializeOwned,
     {
-        let Taken { mut stored, lease, terms, _flying, .. } = taken;
+        let Taken { holding, _flying } = taken;
+        let mut landing = holding.land(outcome);
         loop {
-            let landing =
-                if stored.value.flight().holds(&lease) { Landing::Holding } else { Landing::Fenced };
-            let mut record = stored.value.clone();
-            if !settle(&mut record, landing) {
-                return Ok(stored.value);
-            }
-            let due = due(&stored.key, &record, terms, self.now());
-            let write = stored.replace(&record, record.row_ends(), due)?;
+            let now = self.now();
+            let [jitter] = random::bytes::<1>(&*self.ports.random);
+            let record = match landing.settle(now, jitter) {
+                Next::End(landed) => return Ok(landed),
+                Next::Write { mut record, seals } => {
+                    if seals {
+                        seal(&mut record)?;
+                    }
+                    record
+                }
+            };
+            let write = self.replacement(&landing, &record, now)?;
+            landing.tries(&record);
             match self.insist(|| self.ports.store.write(vec![write.clone()])).await {
-                Ok(()) => return Ok(record),
+                Ok(()) => return Ok(landing.written(record)),
                 Err(StoreError::Conflict(_)) => {}
-                Err(error) => return Err(error.into()),
+                Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => return Err(error.into()),
             }
-            let key = stored.key;
-            let newer = self.insist(|| self.ports.store.get(&key, Consistency::Strong)).await?;
-            stored = newer.as_ref().map(record::parse).transpose()?.ok_or_else(|| {
+            let key = &landing.stored.key;
+            let newer = self.insist(|| self.ports.store.get(key, Consistency::Strong)).await?;
+            let newer = newer.as_ref().map(record::parse).transpose()?.ok_or_else(|| {
                 Error::new(ErrorKind::Conflict, "the record was deleted while its token was being fetched")
             })?;
+            landing = match landing.found(newer) {
+                Ok(landing) => landing,
+                Err(landed) => return Ok(landed),
+            };
         }
+    }
+
+    fn replacement<R>(&self, landing: &Landing<R>, record: &R, now: Timestamp) -> Result<Write>
+    where
+        R: InFlight + Serialize,
+    {
+        let due = due(&landing.stored.key, record, landing.terms, now);
+        landing.stored.replace(record, record.row_ends(), due)
     }
 }
 
-/// Whether the lease is still held when an outcome is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Landing {
-    /// It is.
-    Holding,
-    /// Somebody took it over, believing this process dead.
-    Fenced,
+/// For outcomes that seal nothing.
+pub(crate) fn nothing<R>(_: &mut R) -> Result<()> {
+    Ok(())
 }

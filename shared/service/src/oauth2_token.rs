@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use agent_identity_core::connection::{Connection, ConnectionTarget, DEFAULT_LABEL, Decision, Health};
+use agent_identity_core::connection::{Connection, ConnectionTarget, DEFAULT_LABEL, Health};
 use agent_identity_core::consent::{ConsentSession, SessionUri, Stage};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::Principal;
 use agent_identity_core::name::Scope;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
+use agent_identity_core::refresh::Decision;
 use agent_identity_core::store::{Consistency, Key};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::workload::ReturnUrl;
@@ -19,7 +20,7 @@ use agent_identity_oauth::authorize::is_reserved;
 use crate::Services;
 use crate::client_credentials::ClientTokenRequest;
 use crate::read_ahead::Wanted;
-use crate::refresh::{Access, traits};
+use crate::refresh::{Access, terms};
 use crate::workload_token::{Bearer, reading};
 
 /// Which flow gets the token (`Oauth2FlowType`).
@@ -164,7 +165,7 @@ impl Services {
                 record::get(&*self.ports.store, &key, Consistency::Eventual).await?;
             if let Some(Stored { value: connection, .. }) = &warm
                 && connection.granted.is_superset(&request.scopes)
-                && connection.decide(self.now(), provider.generation, traits(provider)) == Decision::Serve
+                && connection.decide(self.now(), terms(provider)) == Decision::Serve
             {
                 return Ok(Oauth2TokenAnswer::Token(self.serve(connection).await?));
             }

@@ -1,15 +1,14 @@
 //! A connection's access token, refreshed under a lease when it must be (`design.md` 8): by who reads it, or by schedule
-//! ([`crate::due`]).
+//! ([`crate::due`]). The rules are `core::refresh`; this drives them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use agent_identity_core::connection::{
-    Connection, Decision, Health, HeldTokens, Reason, RefreshTerms, RefreshTraits, TokenMaterial,
-};
+use agent_identity_core::connection::{Connection, Reason, TokenMaterial};
 use agent_identity_core::flight::LOSER_PATIENCE;
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
+use agent_identity_core::record::Stored;
+use agent_identity_core::refresh::{Answer, Outcome, RefreshTerms, RefreshTraits, Renewal, Verdict, Want};
 use agent_identity_core::seal::Key32;
 use agent_identity_core::store::Key;
 use agent_identity_core::{Error, Result, Secret, Timestamp};
@@ -18,8 +17,8 @@ use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
 
 use crate::Services;
 use crate::client_credentials::come_back;
-use crate::flight::{Landing, Taken, Turn, Wish, still_held};
-use crate::token_call::{Outcome, refusal, unavailable};
+use crate::flight::{Taken, Turn, due, still_held};
+use crate::token_call::{self, refusal, unavailable};
 
 /// What a connection gives.
 pub(crate) enum Access {
@@ -31,25 +30,22 @@ pub(crate) enum Access {
     None,
 }
 
-/// What an attempt came to, with the connection as it is stored now.
-pub(crate) enum Attempt {
-    /// It has new tokens: these, unless somebody stored newer ones meanwhile.
-    Renewed(Connection, Option<Secret>),
-    /// The provider says that the grant is dead.
-    Dead(Connection, Reason),
-    /// The provider refused, and by then somebody else had newer tokens, or the lease: the row as it was found. What they find
-    /// counts, and nobody is sent to a consent for this.
-    Overtaken(Connection),
-    /// It has the tokens that it had.
-    Failed(Connection, Error),
+/// What an attempt came to.
+pub(crate) struct Attempt {
+    pub(crate) verdict: Verdict,
+    /// The connection as it is stored now.
+    pub(crate) connection: Connection,
+    /// Its access token, if it came with this attempt.
+    access_token: Option<Secret>,
+    /// What the client of ours is told if it was for nothing.
+    pub(crate) trouble: Option<Error>,
 }
 
-/// What a failed attempt leaves behind.
-enum Setback {
-    /// Nothing was sent, or the provider did nothing.
-    Aborted(Option<Duration>),
-    /// It may have happened (D5).
-    Lost(Duration),
+/// What a call gave, or the reason why it gave nothing.
+struct Called {
+    outcome: Outcome,
+    material: Option<TokenMaterial>,
+    trouble: Option<Error>,
 }
 
 /// How the provider's refreshes behave; what is not known is taken to be the worst.
@@ -82,29 +78,37 @@ impl Services {
     /// client and the access token has ended.
     pub(crate) async fn connection_access(&self, provider: &Oauth2Provider, key: &Key) -> Result<Access> {
         let terms = terms(provider);
-        let decide = |connection: &Connection, now| connection.decide(now, terms.generation, terms.traits);
-        let wish = |found: Option<&Connection>, now: Timestamp| match found.map(|found| decide(found, now)) {
-            Some(Decision::Refresh) => Wish::Patient(LOSER_PATIENCE),
-            Some(Decision::RefreshOrServe) => Wish::Eager,
-            _ => Wish::Settled,
-        };
-        let connection = loop {
-            match self.turn(key, terms, || None, wish).await? {
-                Turn::Mine(taken) => match self.attempt(provider, taken).await? {
-                    Attempt::Overtaken(_) => {}
-                    attempt => return self.refreshed_access(attempt).await,
-                },
-                Turn::Held => return Err(still_held()),
-                Turn::Settled(None) => return Ok(Access::None),
-                Turn::Settled(Some(stored)) => break stored.value,
-            }
-        };
-        let now = self.now();
-        match decide(&connection, now) {
-            Decision::Serve | Decision::RefreshOrServe => self.access(connection).await,
-            Decision::Consent(reason) => Ok(Access::Consent(reason)),
-            Decision::Wait(at) => Err(come_back(at, now)),
-            Decision::Refresh => Err(unavailable(provider, "the access token ended while it was read")),
+        loop {
+            let (answer, connection, served, trouble) =
+                match self.turn::<Connection>(key, Want::Read, terms, LOSER_PATIENCE, || None).await? {
+                    Turn::Held => return Err(still_held()),
+                    Turn::Settled(None) => return Ok(Access::None),
+                    Turn::Settled(Some(Stored { value, .. })) => {
+                        (value.answer(self.now(), terms), value, None, None)
+                    }
+                    Turn::Mine(taken) => {
+                        let Attempt { verdict, connection, access_token, trouble } =
+                            self.attempt(provider, taken).await?;
+                        (verdict.answer(&connection, self.now()), connection, access_token, trouble)
+                    }
+                };
+            return match answer {
+                Answer::Again => continue,
+                Answer::Serve => {
+                    if let Some(error) = trouble {
+                        tracing::warn!(%error, "a connection could not be refreshed and its access token is served as it is");
+                    }
+                    let access_token = match served {
+                        Some(access_token) => access_token,
+                        None => self.serve(&connection).await?,
+                    };
+                    Ok(Access::Token(access_token, Box::new(connection)))
+                }
+                Answer::Consent(reason) => Ok(Access::Consent(reason)),
+                Answer::Wait(at) => Err(come_back(at, self.now())),
+                Answer::Unavailable => Err(trouble
+                    .unwrap_or_else(|| unavailable(provider, "the access token ended while it was read"))),
+            };
         }
     }
 
@@ -114,187 +118,141 @@ impl Services {
         Ok(self.open_connection(&key, connection)?.access_token)
     }
 
-    async fn access(&self, connection: Connection) -> Result<Access> {
-        Ok(Access::Token(self.serve(&connection).await?, Box::new(connection)))
-    }
-
-    /// What a reader gets when their attempt has ended: while the access token is valid it is served.
-    async fn refreshed_access(&self, attempt: Attempt) -> Result<Access> {
-        let now = self.now();
-        match attempt {
-            Attempt::Renewed(connection, Some(access_token)) => {
-                Ok(Access::Token(access_token, Box::new(connection)))
-            }
-            Attempt::Renewed(connection, None) | Attempt::Overtaken(connection) => {
-                self.access(connection).await
-            }
-            Attempt::Dead(connection, _) if connection.tokens.valid(now) => self.access(connection).await,
-            Attempt::Dead(_, reason) => Ok(Access::Consent(reason)),
-            Attempt::Failed(connection, error) if connection.tokens.valid(now) => {
-                tracing::warn!(%error, "a connection could not be refreshed and its access token is served as it is");
-                self.access(connection).await
-            }
-            Attempt::Failed(_, error) => Err(error),
-        }
-    }
-
     /// Asks the provider, and stores what it says before anybody is answered.
     pub(crate) async fn attempt(
         &self,
         provider: &Oauth2Provider,
         taken: Taken<Connection>,
     ) -> Result<Attempt> {
+        // What keeps the answer is ready before the call.
+        let (called, key) = match self.user_vault_key(taken.stored().value.user).await {
+            Ok(key) => (self.renew(provider, &taken, &key).await, Some(key)),
+            Err(error) => (Called::nothing(Outcome::NotSent, error), None),
+        };
+        let Called { outcome, material, trouble } = called;
+        let landed = self
+            .land(taken, outcome.clone(), |connection| {
+                let (Some(material), Some(key)) = (&material, &key) else {
+                    return Err(Error::internal("a refresh without tokens was about to be stored"));
+                };
+                let generation = connection.tokens.generation;
+                connection.tokens.sealed = self.seal_connection(key, connection, generation, material)?;
+                Ok(())
+            })
+            .await?;
+        let verdict = outcome.verdict(&landed);
+        let connection = match verdict {
+            Verdict::Dead(reason) => self.announce(landed.stored, terms(provider), reason).await,
+            Verdict::Renewed | Verdict::Superseded | Verdict::Overtaken | Verdict::Failed => {
+                landed.stored.value
+            }
+        };
+        // A new consent may have come first, perhaps of another account: what is stored is what is served.
+        let access_token = match verdict {
+            Verdict::Renewed => material.map(|material| material.access_token),
+            Verdict::Superseded | Verdict::Dead(_) | Verdict::Overtaken | Verdict::Failed => None,
+        };
+        Ok(Attempt { verdict, connection, access_token, trouble })
+    }
+
+    /// Sends the refresh token, if so much of the lease is left.
+    async fn renew(&self, provider: &Oauth2Provider, taken: &Taken<Connection>, key: &Key32) -> Called {
+        let connection = &taken.stored().value;
         let prepared = async {
-            let key = self.user_vault_key(taken.stored.value.user).await?;
             let refresh_token = self
-                .open_connection(&key, &taken.stored.value)?
+                .open_connection(key, connection)?
                 .refresh_token
                 .ok_or_else(|| Error::internal("a refreshable connection has no refresh token"))?;
-            Ok::<_, Error>((self.client(provider).await?, key, refresh_token))
+            Ok::<_, Error>((self.client(provider).await?, refresh_token))
         };
-        let (client, key, refresh_token) = match prepared.await {
+        let (client, refresh_token) = match prepared.await {
             Ok(prepared) => prepared,
-            Err(error) => {
-                let pause = self.pause(taken.stored.value.flight.failures);
-                return self.setback(taken, Setback::Aborted(Some(pause)), error).await;
-            }
+            Err(error) => return Called::nothing(Outcome::NotSent, error),
         };
         let asked_at = self.now();
-        let outcome = if self.may_call(&taken) {
-            let Connection { granted: scopes, resources, audiences, .. } = &taken.stored.value;
-            let grant = if catalogue::facts(provider.registration.vendor).resend_scope {
-                TokenGrant::ScopedRefreshToken { refresh_token: &refresh_token, scopes }
-            } else {
-                TokenGrant::RefreshToken { refresh_token: &refresh_token }
-            };
-            let request = client.request(provider, grant, resources, audiences, &BTreeMap::new());
-            self.call(provider, request).await
+        if !self.may_call(taken) {
+            let error = unavailable(provider, "too little of the lease was left to call");
+            return Called::nothing(Outcome::NotSent, error);
+        }
+        let Connection { granted: scopes, resources, audiences, .. } = connection;
+        let grant = if catalogue::facts(provider.registration.vendor).resend_scope {
+            TokenGrant::ScopedRefreshToken { refresh_token: &refresh_token, scopes }
         } else {
-            Outcome::NotSent(unavailable(provider, "too little of the lease was left to call"))
+            TokenGrant::RefreshToken { refresh_token: &refresh_token }
         };
-        let pause = self.pause(taken.stored.value.flight.failures);
-        match outcome {
-            Outcome::Tokens(tokens) => {
-                self.refreshed(provider, taken, &key, refresh_token, *tokens, asked_at).await
+        let request = client.request(provider, grant, resources, audiences, &BTreeMap::new());
+        match self.call(provider, request).await {
+            token_call::Outcome::Tokens(tokens) => {
+                renewal(provider, connection, refresh_token, *tokens, asked_at)
             }
-            Outcome::Refused(RefusalCode::InvalidGrant) => self.grant_is_dead(taken).await,
-            Outcome::Refused(code) => {
-                self.setback(taken, Setback::Aborted(Some(pause)), refusal(provider, code)).await
+            token_call::Outcome::Refused(code @ RefusalCode::InvalidGrant) => {
+                Called::nothing(Outcome::GrantRefused, refusal(provider, code))
             }
-            Outcome::Throttled(after) => {
+            token_call::Outcome::Refused(code) => Called::nothing(Outcome::Refused, refusal(provider, code)),
+            token_call::Outcome::Throttled(after) => {
                 let error = unavailable(provider, "the provider asks to wait");
-                self.setback(taken, Setback::Aborted(Some(after.unwrap_or(pause))), error).await
+                Called::nothing(Outcome::Throttled(after), error)
             }
-            Outcome::NotSent(error) => self.setback(taken, Setback::Aborted(Some(pause)), error).await,
-            Outcome::Unknown(reason) => {
-                self.setback(taken, Setback::Lost(pause), unavailable(provider, reason)).await
+            token_call::Outcome::NotSent(error) => Called::nothing(Outcome::NotSent, error),
+            token_call::Outcome::Unknown(reason) => {
+                Called::nothing(Outcome::Unknown, unavailable(provider, reason))
             }
         }
     }
 
-    /// Stores what a refresh gave, and only then answers.
-    async fn refreshed(
+    /// Tells others that the user must consent again, and then puts on record that they were told: until it says so, the row is
+    /// due, and whoever looks at it tells them.
+    pub(crate) async fn announce(
         &self,
-        provider: &Oauth2Provider,
-        taken: Taken<Connection>,
-        key: &Key32,
-        refresh_token: Secret,
-        tokens: Tokens,
-        asked_at: Timestamp,
-    ) -> Result<Attempt> {
-        let before = &taken.stored.value;
-        let generation = before.tokens.generation;
-        let next = generation.saturating_add(1);
-        let expires_at = ends(provider, &tokens, asked_at);
-        let granted =
-            catalogue::facts(provider.registration.vendor).granted(&before.granted, tokens.scope.as_ref());
-        let access_token = tokens.access_token;
-        let material = TokenMaterial {
-            access_token: access_token.clone(),
-            // Its absence in an answer never erases it.
-            refresh_token: Some(tokens.refresh_token.unwrap_or(refresh_token)),
-        };
-        let held = HeldTokens {
-            generation: next,
-            obtained_at: asked_at,
-            expires_at,
-            refreshable: true,
-            sealed: self.seal_connection(key, before, next, &material)?,
-        };
-        let landed = self
-            .land(taken, |connection, landing| {
-                if connection.tokens.generation != generation {
-                    // Somebody else's tokens are newer than what we started from; ours would be a step back.
-                    return false;
-                }
-                connection.tokens = held.clone();
-                connection.granted.clone_from(&granted);
-                connection.health = Health::Active;
-                match landing {
-                    Landing::Holding => connection.flight.arrive(),
-                    // Whoever took over finds the generation moved when it is refused, and serves these.
-                    Landing::Fenced => {}
-                }
-                true
-            })
-            .await?;
-        // A new consent may have come first, perhaps of another account: what is stored is what is served.
-        let is_ours = landed.tokens == held;
-        Ok(Attempt::Renewed(landed, is_ours.then_some(access_token)))
-    }
-
-    /// `invalid_grant`: dead, unless the tokens moved meanwhile (a lost race, D19), or somebody took the lease over, who then has
-    /// newer tokens soon, or the same answer.
-    async fn grant_is_dead(&self, taken: Taken<Connection>) -> Result<Attempt> {
-        let now = self.now();
-        let before = taken.stored.value.clone();
-        let replayed = before.flight.intent.as_ref().is_some_and(|intent| intent.sends > 1);
-        let reason = if replayed { Reason::LostRotation } else { Reason::InvalidGrant };
-        let generation = before.tokens.generation;
-        let dead = Health::NeedsConsent { reason, since: now };
-        let connection = self
-            .land(taken, |connection, landing| {
-                if connection.tokens.generation != generation || landing == Landing::Fenced {
-                    return false;
-                }
-                connection.health = dead.clone();
-                connection.flight.arrive();
-                true
-            })
-            .await?;
-        if connection.tokens.generation != generation || connection.health != dead {
-            return Ok(Attempt::Overtaken(connection));
-        }
-        self.announce(&connection, reason, now);
-        Ok(Attempt::Dead(connection, reason))
-    }
-
-    /// Tells others that the user must consent again.
-    pub(crate) fn announce(&self, connection: &Connection, reason: Reason, at: Timestamp) {
+        stored: Stored<Connection>,
+        terms: RefreshTerms,
+        reason: Reason,
+    ) -> Connection {
         self.ports.events.emit(Event::NeedsConsent {
-            workload: connection.workload,
-            provider: connection.provider,
-            user: connection.user,
+            workload: stored.value.workload,
+            provider: stored.value.provider,
+            user: stored.value.user,
             reason: reason.as_str(),
-            at,
+            at: self.now(),
         });
+        let announced = stored.value.announced();
+        let due = due(&stored.key, &announced, terms, self.now());
+        let told = async {
+            self.ports.store.write(vec![stored.replace(&announced, None, due)?]).await?;
+            Ok::<_, Error>(())
+        };
+        match told.await {
+            Ok(()) => announced,
+            Err(error) => {
+                tracing::warn!(%error, "that a consent is needed was announced, and will be again");
+                stored.value
+            }
+        }
     }
+}
 
-    /// Notes that a refresh did not succeed.
-    async fn setback(&self, taken: Taken<Connection>, setback: Setback, error: Error) -> Result<Attempt> {
-        let now = self.now();
-        let connection = self
-            .land(taken, |connection, landing| {
-                if landing == Landing::Fenced {
-                    return false;
-                }
-                match setback {
-                    Setback::Aborted(wait) => connection.flight.abort(wait.map(|wait| now.plus(wait))),
-                    Setback::Lost(wait) => connection.flight.lose(Some(now.plus(wait))),
-                }
-                true
-            })
-            .await?;
-        Ok(Attempt::Failed(connection, error))
+impl Called {
+    fn nothing(outcome: Outcome, trouble: Error) -> Self {
+        Self { outcome, material: None, trouble: Some(trouble) }
     }
+}
+
+/// Tokens that came, and what of them is not secret.
+fn renewal(
+    provider: &Oauth2Provider,
+    connection: &Connection,
+    refresh_token: Secret,
+    tokens: Tokens,
+    asked_at: Timestamp,
+) -> Called {
+    let granted =
+        catalogue::facts(provider.registration.vendor).granted(&connection.granted, tokens.scope.as_ref());
+    let expires_at = ends(provider, &tokens, asked_at);
+    let material = TokenMaterial {
+        access_token: tokens.access_token,
+        // Its absence in an answer never erases it.
+        refresh_token: Some(tokens.refresh_token.unwrap_or(refresh_token)),
+    };
+    let outcome = Outcome::Tokens(Renewal { asked_at, expires_at, granted });
+    Called { outcome, material: Some(material), trouble: None }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use agent_identity_core::connection::{Connection, Health, HeldTokens, TokenMaterial};
-use agent_identity_core::consent::{ConsentSession, Failure, ReturnTo, SESSION_LIFE, SessionUri, Stage};
+use agent_identity_core::consent::{
+    self, ConsentSession, Failure, ReturnTo, SESSION_LIFE, SessionUri, Stage,
+};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::{Flight, InFlight, LOSER_PATIENCE};
 use agent_identity_core::grant::{Action, Principal, Role};
@@ -19,7 +21,7 @@ use agent_identity_oauth::token::{TokenGrant, Tokens};
 
 use super::CODE_LABEL;
 use crate::Services;
-use crate::flight::{Taken, Turn, Wish, due, still_held};
+use crate::flight::{Taken, Turn, due, nothing, still_held};
 use crate::refresh::{ends, terms};
 use crate::token_call::{Outcome, unavailable};
 
@@ -142,12 +144,7 @@ impl Services {
         // vault in which its tokens could not be kept.
         let client = self.client(provider).await?;
         let key = self.user_vault_key(user).await?;
-        let wish = |found: Option<&ConsentSession>, _now: Timestamp| match found.map(|session| &session.stage)
-        {
-            Some(Stage::Returned { .. }) => Wish::Patient(LOSER_PATIENCE),
-            _ => Wish::Settled,
-        };
-        let taken = match self.turn(&stored.key, (), || None, wish).await? {
+        let taken = match self.turn(&stored.key, (), (), LOSER_PATIENCE, || None).await? {
             Turn::Settled(session) => {
                 return session.as_ref().and_then(|session| settled(&session.value)).unwrap_or_else(|| {
                     Err(Error::new(
@@ -159,7 +156,7 @@ impl Services {
             Turn::Held => return Err(still_held()),
             Turn::Mine(taken) => taken,
         };
-        let session = &taken.stored.value;
+        let session = &taken.stored().value;
         if session.flight.intent.as_ref().is_some_and(|intent| intent.sends > 1) {
             // A process died between recording the attempt and its outcome: the code may have been sent (D11).
             return self.fail(taken, Failure::CodeLost).await;
@@ -171,9 +168,9 @@ impl Services {
             return Err(Error::internal("a session without a code was about to be completed"));
         };
         let opened = async {
-            let code = self.open_consent(CODE_LABEL, &taken.stored.key, code).await?;
+            let code = self.open_consent(CODE_LABEL, &taken.stored().key, code).await?;
             let code = std::str::from_utf8(&code).map(Secret::new).map_err(Error::internal)?;
-            Ok::<_, Error>((code, self.session_secrets(&taken.stored).await?))
+            Ok::<_, Error>((code, self.session_secrets(taken.stored()).await?))
         };
         let (code, secrets) = match opened.await {
             Ok(opened) => opened,
@@ -214,22 +211,13 @@ impl Services {
 
     /// The code was not sent: the session stays as it was, to be completed again.
     async fn put_off(&self, taken: Taken<ConsentSession>, error: Error) -> Result<()> {
-        self.land(taken, |session, _| {
-            session.flight.abort(None);
-            true
-        })
-        .await?;
+        self.land(taken, consent::Outcome::PutOff, nothing).await?;
         Err(error)
     }
 
     /// The session ends without a connection; one from before stays untouched.
     async fn fail(&self, taken: Taken<ConsentSession>, failure: Failure) -> Result<()> {
-        self.land(taken, |session, _| {
-            session.stage = Stage::Failed(failure);
-            session.flight.arrive();
-            true
-        })
-        .await?;
+        self.land(taken, consent::Outcome::Failed(failure), nothing).await?;
         Err(Error::new(ErrorKind::AccessDenied, failure.message()))
     }
 
@@ -242,7 +230,7 @@ impl Services {
         tokens: Tokens,
         asked_at: Timestamp,
     ) -> Result<()> {
-        let session = &taken.stored.value;
+        let session = &taken.stored().value;
         let key = Connection::key(session.workload, session.user, session.provider, &session.target);
         let granted =
             catalogue::facts(provider.registration.vendor).granted(&session.scopes, tokens.scope.as_ref());
@@ -275,17 +263,13 @@ impl Services {
                     sealed: String::new(),
                 },
                 health: Health::Active,
-                // Attempts go on counting: a lease of this connection is never one of the connection before it.
-                flight: Flight {
-                    attempts: before.as_ref().map_or(0, |held| held.value.flight.attempts),
-                    ..Flight::default()
-                },
+                flight: Flight::after(before.as_ref().map(|held| &held.value.flight)),
             };
             connection.tokens.sealed = self.seal_connection(user_key, &connection, generation, &material)?;
             let condition =
                 before.as_ref().map_or(Condition::Absent, |held| Condition::Version(held.version));
             let writes = vec![
-                taken.stored.replace(&ended, ended.row_ends(), None)?,
+                taken.stored().replace(&ended, ended.row_ends(), None)?,
                 record::put(
                     key.clone(),
                     condition,
@@ -298,7 +282,7 @@ impl Services {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Conflict(0)) => {
                     // An earlier attempt whose answer was lost: only who sent the code completes its session.
-                    if self.is_completed(&taken.stored.key).await? {
+                    if self.is_completed(&taken.stored().key).await? {
                         return Ok(());
                     }
                     return Err(Error::new(
