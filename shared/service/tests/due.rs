@@ -206,6 +206,34 @@ async fn d3_a_token_of_an_older_generation_is_never_sent_and_its_connection_leav
 }
 
 #[tokio::test]
+async fn a_loss_that_nobody_lived_to_announce_is_announced_by_the_schedule() {
+    let (world, _) = World::connected(600).await;
+    pass(&world, 601);
+    world.provider.will(Reply::Error("invalid_grant"));
+    assert_eq!(tick(&world.services).await, ["needs_consent"]);
+    assert_eq!(world.events.0.lock().unwrap().len(), 1);
+    let told = row(&world);
+    assert_eq!(told.due, None, "it was announced, and says so");
+    // As the row is between the outcome and its announcement.
+    let text = String::from_utf8(told.bytes).unwrap();
+    assert_eq!(text.matches(r#""announced":true"#).count(), 1);
+    let write = Write::Put {
+        due: Some(Due::of(&told.key, world.now().plus(Duration::from_secs(20)))),
+        key: told.key,
+        condition: Condition::Version(told.version),
+        expires_at: None,
+        bytes: text.replace(r#""announced":true"#, r#""announced":false"#).into_bytes(),
+    };
+    world.store.write(vec![write]).await.unwrap();
+    assert!(tick(&world.services).await.is_empty());
+    pass(&world, 20);
+    assert_eq!(tick(&world.services).await, ["needs_consent"]);
+    assert_eq!((row(&world).due, world.events.0.lock().unwrap().len()), (None, 2));
+    assert!(tick(&world.services).await.is_empty());
+    assert_eq!(world.provider.seen("refresh_token").len(), 1);
+}
+
+#[tokio::test]
 async fn d9_connections_of_a_deleted_provider_or_workload_leave_the_index() {
     for workload in [false, true] {
         let (world, _) = World::connected(600).await;
