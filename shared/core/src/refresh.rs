@@ -46,6 +46,10 @@ pub const MARGIN: Duration = Duration::from_secs(300);
 /// How early where a refresh kills the access token before it.
 pub const LATE_MARGIN: Duration = Duration::from_secs(10);
 
+/// How long the refresh token of a dead grant is kept, sealed (D8): a provider that answered `invalid_grant` by mistake has ended
+/// no grant until then.
+pub const DEAD_GRANT_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// For what somebody asks for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Want {
@@ -215,6 +219,31 @@ impl Connection {
         told
     }
 
+    /// When its refresh token is to be destroyed (D8).
+    pub fn forgotten_at(&self) -> Option<Timestamp> {
+        match self.health {
+            Health::NeedsConsent { since, announced: true, .. } if self.tokens.refreshable => {
+                Some(since.plus(DEAD_GRANT_KEPT))
+            }
+            Health::NeedsConsent { .. } | Health::Active => None,
+        }
+    }
+
+    /// Without its refresh token: what remains is sealed anew, for the next generation.
+    #[must_use]
+    pub fn without_refresh_token(&self) -> Self {
+        let mut forgotten = self.clone();
+        forgotten.tokens.generation = self.tokens.generation.saturating_add(1);
+        forgotten.tokens.refreshable = false;
+        forgotten.tokens.sealed.clear();
+        forgotten
+    }
+
+    /// Whether its tokens are of another generation of its provider, which is still to be found out (D3).
+    pub fn is_of_a_changed_provider(&self, terms: RefreshTerms) -> bool {
+        self.provider_generation != terms.generation && self.health == Health::Active
+    }
+
     /// D3: its tokens are of an older generation of its provider, and are never sent anywhere.
     #[must_use]
     pub fn of_a_changed_provider(&self, now: Timestamp) -> Self {
@@ -328,10 +357,14 @@ impl InFlight for Connection {
 
     /// When the scheduled refresh should look at it. It agrees with [`Connection::decide`]: from then on, and not before, a
     /// read would refresh. But where a refresh kills the access token before it, nobody's token is ended unasked: then it is
-    /// the token's own end. What is still to be announced is looked at when whoever found it should have done that.
+    /// the token's own end. What is still to be announced is looked at when whoever found it should have done that; a dead
+    /// grant, when its refresh token is to be destroyed.
     fn due(&self, terms: RefreshTerms, now: Timestamp) -> Option<Timestamp> {
         if let Health::NeedsConsent { since, announced: false, .. } = self.health {
             return Some(since.plus(LEASE_LIFE));
+        }
+        if let Some(at) = self.forgotten_at() {
+            return Some(at);
         }
         let end = self.tokens.expires_at?;
         let refreshable = self.tokens.refreshable

@@ -7,7 +7,9 @@ use agent_identity_core::flight::{InFlight as _, LEASE_LIFE};
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::refresh::{RefreshTerms, Verdict, Want};
-use agent_identity_core::store::{Condition, Consistency, DUE_SHARDS, Key, Kind, Row, StoreError, Write};
+use agent_identity_core::store::{
+    Condition, Consistency, DUE_SHARDS, Due, Key, Kind, Row, StoreError, Write,
+};
 use agent_identity_core::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ use crate::refresh::{Attempt, terms};
 /// How long the scheduled refresh waits for whoever else has the turn: long enough to have watched a dead holder's lease for
 /// its whole life (D7). Nobody is waiting for it.
 const PATIENCE: Duration = LEASE_LIFE.saturating_add(Duration::from_secs(5));
+
+/// When what could not be opened to destroy its refresh token is tried again. Until then nobody else can open it either.
+const FORGET_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A connection to look at, as it travels through a queue: `{"version":1,"key":{"partition":"…","sort":"…"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +80,10 @@ pub enum Refreshed {
     Gone,
     /// Its workload or its provider was deleted, so that it gives nothing to anybody (D9). It is never due again.
     Orphaned,
-    /// Its user must consent again, which was announced. It is never due again.
+    /// Its user must consent again, which was announced.
     NeedsConsent(Reason),
+    /// Its grant has been dead for so long that its refresh token was destroyed (D8). It is never due again.
+    Forgotten,
     /// The provider did not give new tokens this time; the connection comes due again by itself.
     PutOff {
         /// When.
@@ -96,6 +103,7 @@ impl Refreshed {
             Self::Gone => "gone",
             Self::Orphaned => "orphaned",
             Self::NeedsConsent(_) => "needs_consent",
+            Self::Forgotten => "forgotten",
             Self::PutOff { .. } => "put_off",
         }
     }
@@ -148,7 +156,10 @@ impl Services {
             self.announce(stored, terms, reason).await;
             return Ok(Refreshed::NeedsConsent(reason));
         }
-        if terms.generation != stored.value.provider_generation {
+        if stored.value.forgotten_at().is_some_and(|at| at <= self.now()) {
+            return self.forget(stored, terms).await;
+        }
+        if stored.value.is_of_a_changed_provider(terms) {
             return self.provider_changed(stored, terms).await;
         }
         match self.turn(key, Want::Schedule, terms, PATIENCE, || None).await? {
@@ -205,6 +216,33 @@ impl Services {
         stored = Stored { version: stored.version.saturating_add(1), value: changed, ..stored };
         self.announce(stored, terms, reason).await;
         Ok(Refreshed::NeedsConsent(reason))
+    }
+
+    /// D8: the refresh token of a dead grant is destroyed. Its access token may live on.
+    async fn forget(&self, stored: Stored<Connection>, terms: RefreshTerms) -> Result<Refreshed> {
+        let now = self.now();
+        let sealed = async {
+            let user_key = self.opening_user_key(stored.value.user).await?;
+            let mut material = self.open_connection(&user_key, &stored.value)?;
+            material.refresh_token = None;
+            let mut forgotten = stored.value.without_refresh_token();
+            forgotten.tokens.sealed =
+                self.seal_connection(&user_key, &forgotten, forgotten.tokens.generation, &material)?;
+            Ok::<_, Error>(forgotten)
+        };
+        let (record, due, outcome) = match sealed.await {
+            Ok(forgotten) => {
+                let due = due(&stored.key, &forgotten, terms, now);
+                (forgotten, due, Refreshed::Forgotten)
+            }
+            Err(error) => {
+                let until = now.plus(FORGET_AGAIN);
+                let due = Some(Due::of(&stored.key, until));
+                (stored.value.clone(), due, Refreshed::PutOff { until: Some(until), error })
+            }
+        };
+        let written = self.write_unless_newer(stored.replace(&record, None, due)?).await?;
+        Ok(if written { outcome } else { Refreshed::NotDue })
     }
 
     /// Takes a row out of the due index and leaves it as it is.

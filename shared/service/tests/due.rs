@@ -6,7 +6,7 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_identity_core::connection::Reason;
+use agent_identity_core::connection::{Connection, Reason};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Vendor;
@@ -15,6 +15,7 @@ use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
 use agent_identity_service::Services;
 use agent_identity_service::due::{DueConnection, Refreshed};
 use agent_identity_service::oauth2_provider::{DeleteOauth2Provider, UpdateOauth2Provider};
+use agent_identity_service::oauth2_token::Oauth2TokenAnswer;
 use agent_identity_service::workload::DeleteWorkload;
 use agent_identity_testkit::{Calls, FixedClock};
 use tokio::sync::Notify;
@@ -35,6 +36,12 @@ fn pass(world: &World, seconds: u64) {
 
 async fn due(services: &Services) -> Vec<Key> {
     services.due_connections(100).await.unwrap().into_iter().map(|due| due.key).collect()
+}
+
+const SEVEN_DAYS: i64 = 7 * 24 * 3600;
+
+fn connection(world: &World) -> Connection {
+    serde_json::from_slice(&row(world).bytes).unwrap()
 }
 
 /// One tick: finds what is due and refreshes it.
@@ -113,14 +120,26 @@ async fn a_message_that_comes_twice_refreshes_once() {
 }
 
 #[tokio::test]
-async fn d8_a_dead_grant_leaves_the_index_and_is_announced_once() {
+async fn d8_a_dead_grant_is_announced_once_and_its_refresh_token_destroyed_after_seven_days() {
     let (world, _) = World::connected(600).await;
     pass(&world, 400);
     world.provider.will(Reply::Error("invalid_grant"));
     assert_eq!(tick(&world.services).await, ["needs_consent"]);
-    assert_eq!(row(&world).due, None);
+    assert_eq!(due_in(&world), Some(SEVEN_DAYS));
     pass(&world, 1000);
     assert!(tick(&world.services).await.is_empty());
+    let kept = connection(&world);
+    pass(&world, u64::try_from(SEVEN_DAYS).unwrap() - 1000);
+    assert_eq!(tick(&world.services).await, ["forgotten"]);
+    let left = connection(&world);
+    assert_eq!((kept.tokens.refreshable, left.tokens.refreshable), (true, false));
+    assert_eq!((left.tokens.generation, &left.health), (kept.tokens.generation + 1, &kept.health));
+    // `"refresh-first"` in JSON is gone from what is sealed (`null` came), and base64url is four for three.
+    assert!(left.tokens.sealed.len() + 12 <= kept.tokens.sealed.len());
+    assert_eq!(row(&world).due, None);
+    let wat = world.wat(AGENT, "ada").await;
+    let answer = world.get(&wat).await.unwrap();
+    assert!(matches!(answer, Oauth2TokenAnswer::Consent { .. }), "{answer:?}");
     let events = world.events.0.lock().unwrap();
     assert!(matches!(events.as_slice(), [Event::NeedsConsent { reason: "invalid_grant", .. }]), "{events:?}");
 }
@@ -185,7 +204,7 @@ fn has_endpoints(vendor: Vendor) -> bool {
 }
 
 #[tokio::test]
-async fn d3_a_token_of_an_older_generation_is_never_sent_and_its_connection_leaves_the_index() {
+async fn d3_a_token_of_an_older_generation_is_never_sent_and_is_destroyed_after_seven_days() {
     let (world, _) = World::connected(600).await;
     let action = UpdateOauth2Provider {
         name: ProviderName::parse(CALENDAR).unwrap(),
@@ -197,7 +216,9 @@ async fn d3_a_token_of_an_older_generation_is_never_sent_and_its_connection_leav
     let outcome = world.services.refresh_connection(&key).await.unwrap();
     assert!(matches!(outcome, Refreshed::NeedsConsent(Reason::ProviderChanged)), "{outcome:?}");
     assert!(world.provider.seen("refresh_token").is_empty());
-    assert_eq!(row(&world).due, None);
+    assert_eq!(due_in(&world), Some(SEVEN_DAYS));
+    pass(&world, u64::try_from(SEVEN_DAYS).unwrap());
+    assert_eq!(tick(&world.services).await, ["forgotten"]);
     let events = world.events.0.lock().unwrap();
     assert!(
         matches!(events.as_slice(), [Event::NeedsConsent { reason: "provider_changed", .. }]),
@@ -213,7 +234,7 @@ async fn a_loss_that_nobody_lived_to_announce_is_announced_by_the_schedule() {
     assert_eq!(tick(&world.services).await, ["needs_consent"]);
     assert_eq!(world.events.0.lock().unwrap().len(), 1);
     let told = row(&world);
-    assert_eq!(told.due, None, "it was announced, and says so");
+    assert_eq!(due_in(&world), Some(SEVEN_DAYS), "it was announced, and says so");
     // As the row is between the outcome and its announcement.
     let text = String::from_utf8(told.bytes).unwrap();
     assert_eq!(text.matches(r#""announced":true"#).count(), 1);
@@ -228,7 +249,7 @@ async fn a_loss_that_nobody_lived_to_announce_is_announced_by_the_schedule() {
     assert!(tick(&world.services).await.is_empty());
     pass(&world, 20);
     assert_eq!(tick(&world.services).await, ["needs_consent"]);
-    assert_eq!((row(&world).due, world.events.0.lock().unwrap().len()), (None, 2));
+    assert_eq!((due_in(&world), world.events.0.lock().unwrap().len()), (Some(SEVEN_DAYS - 20), 2));
     assert!(tick(&world.services).await.is_empty());
     assert_eq!(world.provider.seen("refresh_token").len(), 1);
 }

@@ -103,6 +103,7 @@ fn a_connection_whose_refresh_kills_the_access_token_is_due_at_its_end() {
 fn what_no_refresh_can_help_is_never_due() {
     let mut dead = connection(3600);
     dead.health = Health::NeedsConsent { reason: Reason::InvalidGrant, since: at(3300), announced: true };
+    dead.tokens.refreshable = false;
     let mut without_refresh_token = connection(3600);
     without_refresh_token.tokens.refreshable = false;
     let mut endless = connection(3600);
@@ -317,7 +318,12 @@ fn a_dead_grant_is_due_until_it_was_announced() {
         assert_eq!(dead.due(terms(ROTATING), at(3700)), Some(at(3700).plus(LEASE_LIFE)));
         assert_eq!(dead.flight.lease, None);
         let told = dead.announced();
-        assert_eq!((told.unannounced(), told.due(terms(ROTATING), at(3700))), (None, None));
+        assert_eq!(told.unannounced(), None);
+        let end = at(3700).plus(DEAD_GRANT_KEPT);
+        assert_eq!((told.forgotten_at(), told.due(terms(ROTATING), at(3700))), (Some(end), Some(end)), "D8");
+        let forgotten = told.without_refresh_token();
+        assert_eq!((forgotten.forgotten_at(), forgotten.due(terms(ROTATING), end)), (None, None));
+        assert_eq!((forgotten.tokens.generation, forgotten.health), (2, told.health));
     }
     let changed = connection(3600).of_a_changed_provider(START);
     assert_eq!(changed.unannounced(), Some(Reason::ProviderChanged));
