@@ -4,6 +4,7 @@ mod access_keys;
 mod authorizer;
 mod aws_models;
 mod compose;
+mod connections;
 mod data_dir;
 mod env;
 mod keys;
@@ -45,6 +46,8 @@ enum Command {
     AccessKeys(access_keys::AccessKeysArgs),
     /// Manage whose tokens may speak to an agent, and say why one may not
     Authorizer(authorizer::AuthorizerArgs),
+    /// Look at the connections of users, workloads and providers
+    Connections(connections::ConnectionsArgs),
     /// Ban users now: block, unblock, sign out
     User(user::UserArgs),
     /// Keep secrets that providers refer to (EXTERNAL)
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
             Command::Env(args) => env::run(args).await,
             Command::AccessKeys(args) => access_keys::run(args).await,
             Command::Authorizer(args) => return authorizer::run(args).await,
+            Command::Connections(args) => connections::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,

@@ -26,13 +26,11 @@ enum UserCommand {
     SignOut(BanArgs),
 }
 
-#[derive(Debug, clap::Args)]
-struct BanArgs {
-    /// For this agent alone [default: for all]
-    #[arg(long, value_name = "AGENT", value_parser = WorkloadName::parse)]
-    agent: Option<WorkloadName>,
+/// A user, by the name that they are known by.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WhoArgs {
     /// The issuer of the user's tokens
-    #[arg(long, value_name = "URL", requires = "subject", required_unless_present = "user_id")]
+    #[arg(long, value_name = "URL", requires = "subject")]
     issuer: Option<String>,
     /// The value of the claim that names the user there
     #[arg(long, value_name = "TEXT", requires = "issuer")]
@@ -40,6 +38,28 @@ struct BanArgs {
     /// A user that callers vouch for, by id
     #[arg(long, value_name = "ID", conflicts_with_all = ["issuer", "subject"], value_parser = UserId::parse)]
     user_id: Option<UserId>,
+}
+
+impl WhoArgs {
+    /// Whom, if anybody was named.
+    pub fn user(&self) -> Option<NamedUser> {
+        match (&self.issuer, &self.subject, &self.user_id) {
+            (Some(issuer), Some(subject), _) => {
+                Some(NamedUser::Jwt { issuer: issuer.clone(), subject: subject.clone() })
+            }
+            (_, _, user_id) => user_id.clone().map(NamedUser::UserId),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("who").required(true).multiple(true).args(["issuer", "user_id"])))]
+struct BanArgs {
+    /// For this agent alone [default: for all]
+    #[arg(long, value_name = "AGENT", value_parser = WorkloadName::parse)]
+    agent: Option<WorkloadName>,
+    #[command(flatten)]
+    who: WhoArgs,
     #[command(flatten)]
     reach: Box<ReachArgs>,
     #[command(flatten)]
@@ -49,18 +69,6 @@ struct BanArgs {
     json: bool,
 }
 
-impl BanArgs {
-    fn user(&self) -> CommandResult<NamedUser> {
-        match (&self.issuer, &self.subject, &self.user_id) {
-            (Some(issuer), Some(subject), None) => {
-                Ok(NamedUser::Jwt { issuer: issuer.clone(), subject: subject.clone() })
-            }
-            (None, None, Some(user_id)) => Ok(NamedUser::UserId(user_id.clone())),
-            _ => Err("name the user by --issuer and --subject, or by --user-id".into()),
-        }
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -68,7 +76,8 @@ impl BanArgs {
 pub async fn run(args: UserArgs) -> CommandResult {
     let admin = administrator();
     let (UserCommand::Block(whom) | UserCommand::Unblock(whom) | UserCommand::SignOut(whom)) = &args.command;
-    let (agent, user) = (whom.agent.clone(), whom.user()?);
+    let (agent, user) = (whom.agent.clone(), whom.who.user());
+    let user = user.ok_or("name the user by --issuer and --subject, or by --user-id")?;
     let services = whom.store.reaching(&whom.reach).await?;
     let (ban, done) = match &args.command {
         UserCommand::Block(_) => {

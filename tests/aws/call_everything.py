@@ -236,8 +236,17 @@ def lose_grants(functions: RecordedFunctions, caller: Caller, vendor: Vendor, ap
     for notice in (by_a_reader, by_schedule):
         user = fresh("user")
         consent = short_lived(vendor, caller, agent, provider, app, user)
+        look_at_connections(caller, agent, user)
         assert vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"] == 1
         notice(functions, consent)
+
+
+def look_at_connections(caller: Caller, agent: str, user: str) -> None:
+    """By each of the ways to name them."""
+    [shown] = caller.ok("ListConnections", workloadName=agent, userId=user)["connections"]
+    for about in ({"workloadName": agent}, {"providerName": shown["providerName"]}, {"userId": user}):
+        assert shown in caller.ok("ListConnections", **about)["connections"]
+    assert caller.ok("GetConnection", connectionId=shown["connectionId"]) == shown
 
 
 def by_a_reader(functions: RecordedFunctions, consent: Consent) -> None:

@@ -38,6 +38,8 @@ DATA_PLANE = {
     "/identities/oauth2/token",
     "/identities/api-key",
     "/identities/CompleteResourceTokenAuth",
+    "/identities/ListConnections",
+    "/identities/GetConnection",
     "/identities/oauth2/authorize",
 }
 CALLBACK = "/identities/oauth2/callback/"

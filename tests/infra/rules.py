@@ -345,6 +345,8 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
         "POST /identities/oauth2/token",
         "POST /identities/api-key",
         "POST /identities/CompleteResourceTokenAuth",
+        "POST /identities/ListConnections",
+        "POST /identities/GetConnection",
     } | BROWSER_ROUTES
     expected = dict.fromkeys(tokens, "TokensFunction") | {
         "POST /identities/{operation}": "CredentialsFunction",

@@ -2,6 +2,7 @@
 
 mod api_key_provider;
 mod authorizer;
+mod connection;
 mod credential;
 mod network;
 mod oauth2_provider;
@@ -115,6 +116,9 @@ operations! {
     GetResourceOauth2Token Data "/identities/oauth2/token" OK => credential::oauth2_token,
     GetResourceApiKey Data "/identities/api-key" OK => credential::api_key,
     CompleteResourceTokenAuth Data "/identities/CompleteResourceTokenAuth" OK => credential::complete,
+    // Of the plane that holds what they are about.
+    ListConnections Data "/identities/ListConnections" OK => connection::list,
+    GetConnection Data "/identities/GetConnection" OK => connection::get,
 }
 
 /// Serves whatever is no page for a browser.
@@ -305,7 +309,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 30);
+        assert_eq!(Operation::ALL.len(), 32);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
             assert_eq!(Operation::of(&Method::GET, operation.path()), None);

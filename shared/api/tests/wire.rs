@@ -168,6 +168,17 @@ const STORY: &[(&str, &str)] = &[
     ("GetWorkloadAccessTokenForUserId", r#"{"workloadName":"agent","userId":"bob"}"#),
     ("BlockUser", r#"{"agentId":"nobody","userId":"ada"}"#),
     ("SignOutUser", r#"{"agentId":"x","issuer":"https://idp.example"}"#),
+    ("ListConnections", r#"{"userId":"ada","workloadName":"agent"}"#),
+    ("ListConnections", "{}"),
+    (
+        "ListConnections",
+        r#"{"userId":"ada","issuer":"https://idp.example","maxResults":101,"providerName":"a b"}"#,
+    ),
+    (
+        "GetConnection",
+        r#"{"connectionId":"00000000000000000000000000000000.0000000000000000000000000000000000000000000000000000000000000000.00000000000000000000000000000000.default"}"#,
+    ),
+    ("GetConnection", r#"{"connectionId":"x"}"#),
     ("UnblockUser", r#"{"issuer":"https://idp.example","subject":"ada","userId":"ada"}"#),
     ("UnblockUser", "{}"),
     ("DeleteOauth2CredentialProvider", r#"{"name":"gh"}"#),

@@ -1,5 +1,7 @@
 //! Connections: what the vault keeps of a user's consent. What is done with it, and when, is [`crate::refresh`].
 
+mod address;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use crate::store::{Key, Kind};
 use crate::user::UserKey;
 use crate::workload::Workload;
 use crate::{Id, Timestamp};
+
+pub use address::{ConnectionAddress, ConnectionGroup};
 
 /// A connection: tokens of one user at one provider, for one workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -30,6 +30,8 @@ pub enum Kind {
     ApiKeyProviderName,
     /// A connection: partition = workload and user, sort = provider and label.
     Connection,
+    /// Where connections are found: partition = user, workload or provider, sort = the connection's id.
+    ConnectionEntry,
     /// A client-credentials token: partition = digest of its parameters (D24).
     ClientToken,
     /// A consent session, by the digest of its handle.
@@ -58,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -78,6 +80,7 @@ impl Kind {
         Self::Principal,
         Self::AccessKey,
         Self::VaultKey,
+        Self::ConnectionEntry,
     ];
 
     /// The kind with this text form.
@@ -95,6 +98,7 @@ impl Kind {
             Self::ApiKeyProvider => "api-key-provider",
             Self::ApiKeyProviderName => "api-key-provider-name",
             Self::Connection => "connection",
+            Self::ConnectionEntry => "connection-entry",
             Self::ClientToken => "client-token",
             Self::ConsentSession => "consent-session",
             Self::UserKey => "user-key",

@@ -51,6 +51,11 @@ impl UserKey {
         Self(digest)
     }
 
+    /// The key with this text form, 64 lower-case hexadecimal digits; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self(encoding::unhex(text)?.try_into().ok()?))
+    }
+
     /// The digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -78,10 +83,7 @@ impl Serialize for UserKey {
 impl<'de> Deserialize<'de> for UserKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        encoding::unhex(&text)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| de::Error::custom("a user key is 64 lower-case hexadecimal digits"))
+        Self::parse(&text).ok_or_else(|| de::Error::custom("a user key is 64 lower-case hexadecimal digits"))
     }
 }
 

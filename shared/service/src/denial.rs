@@ -228,7 +228,7 @@ impl Services {
 
     /// All keys that the user may be known by, so that no way in is forgotten: the issuer with and without a terminating slash, and
     /// each claim that is said to name its users.
-    async fn keys_of(&self, user: &NamedUser) -> Result<(Vec<UserKey>, Option<String>)> {
+    pub(crate) async fn keys_of(&self, user: &NamedUser) -> Result<(Vec<UserKey>, Option<String>)> {
         let (issuer, subject) = match user {
             NamedUser::UserId(user_id) => return Ok((vec![self.key_of_user_id(user_id)], None)),
             NamedUser::Jwt { issuer, subject } => (without_slash(issuer), subject),

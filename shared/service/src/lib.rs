@@ -9,6 +9,7 @@ pub mod api_key_provider;
 pub mod authorizer;
 mod cache;
 mod client_credentials;
+pub mod connection;
 pub mod consent;
 pub mod denial;
 mod directory;

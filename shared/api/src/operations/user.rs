@@ -15,12 +15,25 @@ const MAX_NAME: usize = 1024;
 
 /// The user: an issuer and their subject there, or an id that callers vouch for.
 fn user(body: &Members) -> Option<NamedUser> {
+    match named_user(body)? {
+        Some(user) => Some(user),
+        None => {
+            body.wrong("issuer", "is required, with subject, unless userId names the user");
+            body.wrong("subject", "is required, with issuer, unless userId names the user");
+            None
+        }
+    }
+}
+
+/// The same where nobody need be named.
+pub(super) fn named_user(body: &Members) -> Option<Option<NamedUser>> {
     let issuer = body.text("issuer", sized(1, MAX_NAME));
     let subject = body.text("subject", sized(1, MAX_NAME));
     let user_id = body.text("userId", UserId::parse);
     match (issuer?, subject?, user_id?) {
-        (Some(issuer), Some(subject), None) => Some(NamedUser::Jwt { issuer, subject }),
-        (None, None, Some(user_id)) => Some(NamedUser::UserId(user_id)),
+        (None, None, None) => Some(None),
+        (Some(issuer), Some(subject), None) => Some(Some(NamedUser::Jwt { issuer, subject })),
+        (None, None, Some(user_id)) => Some(Some(NamedUser::UserId(user_id))),
         (_, _, Some(_)) => {
             body.wrong("userId", "names the user alone; leave out issuer and subject, or userId");
             None

@@ -30,6 +30,7 @@ fn every_kind_reads_back_from_its_text_form() {
             | Kind::ApiKeyProvider
             | Kind::ApiKeyProviderName
             | Kind::Connection
+            | Kind::ConnectionEntry
             | Kind::ClientToken
             | Kind::ConsentSession
             | Kind::UserKey

@@ -268,7 +268,7 @@ impl Services {
             connection.tokens.sealed = self.seal_connection(user_key, &connection, generation, &material)?;
             let condition =
                 before.as_ref().map_or(Condition::Absent, |held| Condition::Version(held.version));
-            let writes = vec![
+            let mut writes = vec![
                 taken.stored().replace(&ended, ended.row_ends(), None)?,
                 record::put(
                     key.clone(),
@@ -278,6 +278,7 @@ impl Services {
                     due(&key, &connection, terms(provider), self.now()),
                 )?,
             ];
+            writes.extend(self.enter(&connection.address()).await?);
             match self.insist(|| self.ports.store.write(writes.clone())).await {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Conflict(0)) => {

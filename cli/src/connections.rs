@@ -1,0 +1,150 @@
+//! `agent-identity connections`: which there are, and how each does.
+
+use agent_identity_core::connection::{ConnectionAddress, Health};
+use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
+use agent_identity_service::connection::{ConnectionShown, ListConnections};
+use agent_identity_service::page::PageRequest;
+use clap::Subcommand;
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use crate::store::{StoreArgs, administrator};
+use crate::user::WhoArgs;
+use crate::{CommandResult, output};
+
+/// How many are read at once.
+const PAGE: usize = 100;
+
+/// Options of `connections`.
+#[derive(Debug, clap::Args)]
+pub struct ConnectionsArgs {
+    #[command(subcommand)]
+    command: ConnectionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConnectionsCommand {
+    /// List the connections of a user, a workload or a provider, or of several of these at once
+    List(ListArgs),
+    /// Say how one does
+    Get {
+        /// Its id, as `list` prints it
+        #[arg(value_name = "ID", value_parser = address)]
+        id: ConnectionAddress,
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Print JSON on one line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("about").required(true).multiple(true).args(["workload", "provider", "issuer", "user_id"])))]
+struct ListArgs {
+    /// Of this workload
+    #[arg(long, value_name = "NAME", value_parser = WorkloadName::parse)]
+    workload: Option<WorkloadName>,
+    /// At this provider
+    #[arg(long, value_name = "NAME", value_parser = ProviderName::parse)]
+    provider: Option<ProviderName>,
+    #[command(flatten)]
+    who: WhoArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn address(text: &str) -> Result<ConnectionAddress, String> {
+    ConnectionAddress::parse(text)
+        .ok_or_else(|| "must be an id that `connections list` has printed".to_owned())
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the store cannot be used, or what is named is not there.
+pub async fn run(args: ConnectionsArgs) -> CommandResult {
+    let admin = administrator();
+    match args.command {
+        ConnectionsCommand::List(args) => {
+            let services = args.store.services(false).await?;
+            let (mut found, mut next_token) = (Vec::new(), None);
+            loop {
+                let action = ListConnections {
+                    workload: args.workload.clone(),
+                    user: args.who.user(),
+                    provider: args.provider.clone(),
+                    page: PageRequest { max_results: PAGE, next_token: next_token.take() },
+                };
+                let page = services.list_connections(admin.authorize(action)?).await?;
+                found.extend(page.items);
+                match page.next_token {
+                    Some(token) => next_token = Some(token),
+                    None => break,
+                }
+            }
+            if args.json {
+                output::print(&Value::from_iter(found.iter().map(shown)).to_string())
+            } else {
+                output::print(&table(&found, services.ports().clock.now()).to_string())
+            }
+        }
+        ConnectionsCommand::Get { id, store, json } => {
+            let services = store.services(false).await?;
+            let shown = shown(&services.get_connection(&admin, &id).await?);
+            output::print(&if json { shown.to_string() } else { format!("{shown:#}") })
+        }
+    }
+}
+
+fn until(end: Timestamp, now: Timestamp) -> String {
+    if now < end { format!("in {} s", end.since(now).as_secs()) } else { "ended".to_owned() }
+}
+
+fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
+    let mut table = Table::new();
+    table.set_header(["workload", "provider", "status", "scopes", "access token ends", "id"]);
+    for it in connections {
+        let name = |name: Option<String>| name.unwrap_or_else(|| "(deleted)".to_owned());
+        let status = match &it.health {
+            Health::Active if it.failures > 0 => format!("active, {} refreshes failed", it.failures),
+            Health::Active => "active".to_owned(),
+            Health::NeedsConsent { reason, .. } => format!("needs consent: {}", reason.as_str()),
+        };
+        let scopes: Vec<_> = it.granted.iter().map(|scope| scope.as_str()).collect();
+        table.add_row([
+            name(it.workload.as_ref().map(WorkloadName::to_string)),
+            name(it.provider.as_ref().map(ProviderName::to_string)),
+            status,
+            scopes.join(" "),
+            it.expires_at.map_or_else(String::new, |end| until(end, now)),
+            it.address.to_string(),
+        ]);
+    }
+    table
+}
+
+fn shown(it: &ConnectionShown) -> Value {
+    let (status, reason) = match &it.health {
+        Health::Active => ("ACTIVE", None),
+        Health::NeedsConsent { reason, .. } => ("NEEDS_CONSENT", Some(reason.as_str())),
+    };
+    let seconds = |at: Option<Timestamp>| at.map(Timestamp::as_seconds);
+    json!({
+        "connectionId": it.address.to_string(),
+        "workloadName": it.workload,
+        "providerName": it.provider,
+        "userKey": it.address.user,
+        "status": status,
+        "statusReason": reason,
+        "scopes": it.granted,
+        "requestedScopes": it.asked,
+        "obtainedAt": it.obtained_at.as_seconds(),
+        "expiresAt": seconds(it.expires_at),
+        "nextRefreshAt": seconds(it.next_refresh_at),
+        "failures": it.failures,
+    })
+}

@@ -1,0 +1,77 @@
+//! Connections on the wire: operations of ours, in the style of AWS's.
+
+use agent_identity_core::connection::{ConnectionAddress, DEFAULT_LABEL, Health};
+use agent_identity_core::grant::Principal;
+use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
+use agent_identity_service::connection::{ConnectionShown, ListConnections};
+use serde_json::{Map, Value, json};
+
+use super::authorize;
+use super::shapes::{list as list_of, page};
+use super::user::named_user;
+use crate::fields::Members;
+use crate::{Api, Failure};
+
+/// Most connections on a page.
+const MAX_PAGE: u64 = 100;
+
+fn address(body: &Members) -> Option<ConnectionAddress> {
+    body.required("connectionId", |text| {
+        ConnectionAddress::parse(text).ok_or_else(|| "is not the id of a connection".to_owned())
+    })
+}
+
+fn shown(connection: &ConnectionShown) -> Value {
+    let ConnectionShown { address, health, .. } = connection;
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
+    put("connectionId", json!(address.to_string()));
+    put("userKey", json!(address.user));
+    put("label", json!(label(&address.target)));
+    put("scopes", json!(connection.granted));
+    put("requestedScopes", json!(connection.asked));
+    put("obtainedTime", json!(connection.obtained_at.as_seconds_f64()));
+    put("refreshable", json!(connection.refreshable));
+    put("failures", json!(connection.failures));
+    let time = |at: Timestamp| json!(at.as_seconds_f64());
+    match health {
+        Health::Active => put("status", json!("ACTIVE")),
+        Health::NeedsConsent { reason, since, .. } => {
+            put("statusReason", json!(reason.as_str()));
+            put("statusTime", time(*since));
+            put("status", json!("NEEDS_CONSENT"))
+        }
+    };
+    for (name, value) in [
+        ("workloadName", connection.workload.as_ref().map(|name| json!(name))),
+        ("providerName", connection.provider.as_ref().map(|name| json!(name))),
+        ("resources", (!connection.resources.is_empty()).then(|| json!(connection.resources))),
+        ("audiences", (!connection.audiences.is_empty()).then(|| json!(connection.audiences))),
+        ("expiresTime", connection.expires_at.map(time)),
+        ("nextRefreshTime", connection.next_refresh_at.map(time)),
+    ] {
+        value.map(|value| put(name, value));
+    }
+    Value::Object(members)
+}
+
+/// The account's label in a target; what follows it is a digest of resources and audiences.
+fn label(target: &str) -> &str {
+    target.split_once('#').map_or(target, |(label, _)| if label.is_empty() { DEFAULT_LABEL } else { label })
+}
+
+pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let workload = body.text("workloadName", WorkloadName::parse);
+    let provider = body.text("providerName", ProviderName::parse);
+    let (user, page) = (named_user(&body), page(&body, MAX_PAGE));
+    let action =
+        (|| Some(ListConnections { workload: workload?, user: user?, provider: provider?, page: page? }))();
+    let action = authorize(principal, body.finish(action)?)?;
+    let page = api.services.list_connections(action).await?;
+    Ok(list_of("connections", page.items.iter().map(shown).collect(), page.next_token))
+}
+
+pub(super) async fn get(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let address = body.finish(address(&body))?;
+    Ok(shown(&api.services.get_connection(principal, &address).await?))
+}

@@ -1,0 +1,140 @@
+"""Which connections there are: unmodified boto3 with the models of ours, the command line beside the server, and who may see what."""
+
+import json
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from harness import model
+from harness.product import command, create_access_key
+from harness.stories import connected_user, make_user_provider, make_workload, stored_token, workload_token
+
+
+@pytest.fixture(scope="module")
+def control(server):
+    """A client of the management operations; the models of ours come by AWS_DATA_PATH."""
+    key = server.credentials()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DATA_PATH", str(model.OWN_MODELS))
+        session = boto3.session.Session(
+            aws_access_key_id=key.access_key_id, aws_secret_access_key=key.secret_access_key, region_name=key.region
+        )
+        return session.client(model.CONTROL, endpoint_url=server.url, config=Config(retries={"total_max_attempts": 1}))
+
+
+@pytest.fixture(scope="module")
+def place(caller, vendor, app, fresh):
+    """Two users at two providers, for two workloads."""
+    made = {
+        "agents": [make_workload(caller, fresh("agent"), app.return_url) for _ in range(2)],
+        "providers": [make_user_provider(caller, vendor, fresh("people")) for _ in range(2)],
+        "users": [fresh("user") for _ in range(2)],
+    }
+    for agent in made["agents"]:
+        for provider in made["providers"]:
+            for user in made["users"]:
+                connected_user(caller, agent, provider, user, app.return_url)
+    return made
+
+
+def listed(control, **about):
+    """All pages, of two entries each."""
+    found, more = [], {}
+    while True:
+        page = control.list_connections(**about, maxResults=2, **more)
+        assert len(page["connections"]) <= 2
+        found += page["connections"]
+        if "nextToken" not in page:
+            return found
+        more = {"nextToken": page["nextToken"]}
+
+
+def of(connections):
+    return sorted((it["workloadName"], it["providerName"]) for it in connections)
+
+
+def test_they_are_found_by_user_workload_and_provider(control, place):
+    (agent, _), (provider, _), (user, _) = place["agents"], place["providers"], place["users"]
+    all_of_user = listed(control, userId=user)
+    assert of(all_of_user) == sorted((a, p) for a in place["agents"] for p in place["providers"])
+    assert len(listed(control, workloadName=agent)) == len(listed(control, providerName=provider)) == 4
+    assert of(listed(control, workloadName=agent, userId=user, providerName=provider)) == [(agent, provider)]
+    assert len({it["connectionId"] for it in all_of_user}) == 4
+    assert len({it["userKey"] for it in all_of_user}) == 1
+
+
+def test_one_says_how_it_does(control, caller, place, vendor):
+    (agent, _), (provider, _), (user, _) = place["agents"], place["providers"], place["users"]
+    [shown] = listed(control, workloadName=agent, userId=user, providerName=provider)
+    assert (shown["status"], shown["label"], shown["failures"]) == ("ACTIVE", "default", 0)
+    assert set(shown["scopes"]) <= set(shown["requestedScopes"]) or shown["scopes"]
+    assert shown["obtainedTime"] < shown["nextRefreshTime"] < shown["expiresTime"]
+    same = control.get_connection(connectionId=shown["connectionId"])
+    same.pop("ResponseMetadata")
+    assert same == shown
+    # A token is in none of it.
+    wat = workload_token(caller, agent, user)
+    token = stored_token(caller, wat, provider).json["accessToken"]
+    assert token not in json.dumps(shown, default=str)
+
+
+@pytest.mark.parametrize(
+    ("members", "wrong"),
+    [
+        ({"userId": "ada", "subject": "ada"}, ["userId"]),
+        ({"issuer": "https://a.example"}, ["subject"]),
+        ({"workloadName": "a b"}, ["workloadName"]),
+        ({"providerName": "a b"}, ["providerName"]),
+        ({"userId": "ada", "maxResults": 0}, ["maxResults"]),
+        ({"userId": "ada", "maxResults": 101}, ["maxResults"]),
+        ({"userId": "ada", "nextToken": "of another list"}, ["nextToken"]),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_named(caller, members, wrong):
+    assert caller.refused("ListConnections", 400, "ValidationException", **members).wrong_fields == wrong
+
+
+def test_a_list_is_about_something(caller):
+    assert caller.refused("ListConnections", 400, "ValidationException").wrong_fields == ["workloadName"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "a.b.c.d", f"{'0' * 32}.{'0' * 64}.{'0' * 32}.", f"{'0' * 32}.{'0' * 64}.{'A' * 32}.default"])
+def test_what_is_no_id_is_refused(caller, text):
+    assert caller.refused("GetConnection", 400, "ValidationException", connectionId=text).wrong_fields == ["connectionId"]
+
+
+def test_an_id_of_nothing_is_not_found(caller):
+    caller.refused("GetConnection", 404, "ResourceNotFoundException", connectionId=f"{'0' * 32}.{'0' * 64}.{'0' * 32}.default")
+    caller.refused("ListConnections", 404, "ResourceNotFoundException", workloadName="nobody-made-this")
+
+
+def test_d1_one_sees_what_ones_grants_are_for(server, caller, place, fresh):
+    (agent, other), (provider, _), (user, _) = place["agents"], place["providers"], place["users"]
+    [shown] = caller.ok("ListConnections", workloadName=agent, userId=user, providerName=provider)["connections"]
+    narrow = server.caller(create_access_key(server.data, fresh("narrow"), f"admin workload={agent} provider={provider}"))
+    assert len(narrow.ok("ListConnections", userId=user)["connections"]) == 1
+    narrow.ok("GetConnection", connectionId=shown["connectionId"])
+    assert "ListConnections" in narrow.refused("ListConnections", 403, "AccessDeniedException", workloadName=other).message
+    for theirs in caller.ok("ListConnections", workloadName=other)["connections"]:
+        refused = narrow.refused("GetConnection", 403, "AccessDeniedException", connectionId=theirs["connectionId"])
+        unknown = narrow.refused("GetConnection", 403, "AccessDeniedException", connectionId=theirs["connectionId"] + "x")
+        assert "GetConnection" in refused.message and refused.message == unknown.message
+    narrow.close()
+    nobody = server.caller(create_access_key(server.data, fresh("reader"), "mint-jwt,mint-userid,use,read"))
+    for operation, members in (("ListConnections", {"userId": user}), ("GetConnection", {"connectionId": shown["connectionId"]})):
+        assert operation in nobody.refused(operation, 403, "AccessDeniedException", **members).message
+    nobody.close()
+
+
+def test_the_command_line_says_the_same_beside_the_server(server, caller, place):
+    (agent, _), (provider, _), (user, _) = place["agents"], place["providers"], place["users"]
+    data = ("--data", str(server.data))
+    listed = json.loads(command("connections", "list", "--user-id", user, "--json", *data).stdout)
+    assert len(listed) == 4
+    [one] = json.loads(command("connections", "list", "--user-id", user, "--workload", agent, "--provider", provider, "--json", *data).stdout)
+    assert json.loads(command("connections", "get", one["connectionId"], "--json", *data).stdout) == one
+    table = command("connections", "list", "--workload", agent, *data).stdout
+    assert table.count("active") == 4 and provider in table
+    command("connections", "list", *data, expect=2)
+    command("connections", "get", "nonsense", *data, expect=2)
