@@ -1,4 +1,4 @@
-"""The bounds of `docs/performance.md` that can be measured on one machine: P4 and P10 with the embedded server, P3, P5, P6, P7 and
+"""The bounds of `docs/performance.md` that can be measured on one machine: P4 and P10 with the embedded server, P1 to P3 and P5 to
 P8 with the functions on emulators.
 
 Prints a line per bound, or JSON with `--json`; what was measured beside them, and on which machine, goes to stderr.
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import calls, cost, instructions, peers, single_flight, size, warm_get
+from bench import calls, cost, decisions, instructions, peers, single_flight, size, warm_get
 from bench.deployment import Deployment, deployed, served
 from bench.runtime_api import Bootstrap, scheduled_seconds
 from harness.places import BOOTSTRAPS
@@ -46,6 +46,39 @@ def at_most(name: str, case: str, value: float, bound: float) -> Bound:
 
 def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+# Instructions of a warm invocation with its log line ÷ those of one check of the signature with a parsed key.
+DECISION = {"RS256": 1.60, "ES256": 1.25, "EdDSA": 1.30}
+# The same of what is refused before a signature is checked, ÷ one check of RS256.
+REFUSAL = 0.40
+
+
+def p1(directory: Path) -> Iterator[Bound]:
+    with deployed(directory) as deployment:
+        measured = decisions.Decisions(deployment, directory)
+        for each in measured.costs():
+            note(f"P1 {each.algorithm}: a decision {each.decision:,.0f} Ir, a verification {each.verification:,.0f} Ir")
+            case = f"{each.algorithm}, REST TOKEN event, Ir ÷ one verification"
+            yield at_most("P1", case, round(each.ratio, 3), DECISION[each.algorithm])
+        ratio = measured.http_api() / measured.verification()
+        note(f"P1 RS256, HTTP API's event 2.0, Ir ÷ one verification: {ratio:.3f} (no bound)")
+
+
+def p2(directory: Path) -> Iterator[Bound]:
+    with deployed(directory) as deployment:
+        measured = decisions.Decisions(deployment, directory)
+        verification = measured.verification()
+        note(f"P2 one verification, RS256: {verification:,.0f} Ir")
+        for refusal in measured.refusals():
+            took = measured.refusal(refusal)
+            note(f"P2 {refusal.case}: {took:,.0f} Ir")
+            yield at_most("P2", f"{refusal.case}, Ir ÷ one RS256 verification", round(took / verification, 3), REFUSAL)
+            requests = measured.requests_in_cool_down(refusal)
+            yield at_most("P2", f"{refusal.case}, requests in the cool-down", requests, 0)
+        # Its signature comes first.
+        took = measured.expired()
+        yield at_most("P2", "expired, Ir ÷ one RS256 verification", round(took / verification, 3), DECISION["RS256"])
 
 
 def p3(directory: Path) -> Iterator[Bound]:
@@ -189,7 +222,7 @@ def p10(directory: Path) -> Iterator[Bound]:
 
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Bound]]] = {
-    "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P10": p10,
+    "P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P10": p10,
 }  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
 from bench.aws_calls import CountingProxy
 from bench.runtime_api import Bootstrap
 from harness import model
@@ -29,11 +31,16 @@ from harness.stories import (
     make_workload,
     workload_token,
 )
-from harness.vendor import Vendor
+from harness.vendor import Key, Vendor
 from harness.wire import Caller
 
 ACCOUNT = "123456789012"
 TICK = REPOSITORY / "infra" / "events" / "refresh-schedule.json"
+# Users' tokens may be signed with these, by their names, beside the issuer's RSA key.
+OTHER_KEYS: dict[str, Key] = {
+    "provider-ec-key": ec.generate_private_key(ec.SECP256R1()),
+    "provider-ed-key": ed25519.Ed25519PrivateKey.generate(),
+}
 METHOD_ARN = f"arn:aws:execute-api:us-east-1:{ACCOUNT}:{API_ID}/prod/GET/orders/1"
 
 
@@ -109,10 +116,22 @@ class Deployment:
     def workload_token(self, user: str | None = None) -> str:
         return workload_token(self.caller, self.workload, user)
 
-    def rest_token_event(self) -> dict[str, Any]:
+    def user_token(self, **changes: Any) -> str:
+        """A token for the agent's front end, with other claims or another key if it is told."""
+        return self.vendor.make_jwt(self.user, **{"aud": FRONT_END_AUDIENCE} | changes)
+
+    def rest_token_event(self, token: str | None = None) -> dict[str, Any]:
         """What a REST API asks its Lambda authorizer about a user's token."""
-        token = self.vendor.make_jwt(self.user, aud=FRONT_END_AUDIENCE)
-        return {"type": "TOKEN", "methodArn": METHOD_ARN, "authorizationToken": f"Bearer {token}"}
+        return {
+            "type": "TOKEN", "methodArn": METHOD_ARN, "authorizationToken": f"Bearer {token or self.user_token()}",
+        }  # fmt: skip
+
+    def http_api_event(self, token: str) -> dict[str, Any]:
+        """What an HTTP API asks about it, with payload format 2.0."""
+        headers = [("authorization", f"Bearer {token}"), ("host", "api.example"), ("user-agent", "agent/1.0")]
+        return http_event("GET", "/orders/1", headers, b"") | {
+            "type": "REQUEST", "routeArn": METHOD_ARN, "identitySource": [f"Bearer {token}"],
+        }  # fmt: skip
 
 
 def served(bootstrap: Bootstrap, event: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +149,7 @@ def manage(functions: Functions, *arguments: str) -> None:
 
 @contextmanager
 def deployed(folder: Path) -> Iterator[Deployment]:
-    vendor, app = Vendor(), App()
+    vendor, app = Vendor(more_keys=OTHER_KEYS), App()
     functions = Functions((vendor.address,)).start()
     proxy = CountingProxy(functions.environment)
     try:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from . import planted
 from .places import TESTS, WORK, plain_environment
@@ -22,14 +22,26 @@ from .places import TESTS, WORK, plain_environment
 KEY_ID = "provider-key-1"
 
 
-def _private_jwk(name: str, key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    private = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key))
-    del private["key_ops"]  # it says `sign`, which would be published as it is
-    return private | {"kid": name, "alg": "RS256", "use": "sig"}
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def algorithm_of(key: Key) -> str:
+    """What a key of this kind signs with here."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "RS256"
+    return "ES256" if isinstance(key, ec.EllipticCurvePrivateKey) else "EdDSA"
+
+
+def _private_jwk(name: str, key: Key) -> dict[str, Any]:
+    algorithm = algorithm_of(key)
+    private = json.loads(jwt.get_algorithm_by_name(algorithm).to_jwk(key))
+    private.pop("key_ops", None)  # it says `sign`, which would be published as it is
+    return private | {"kid": name, "alg": algorithm, "use": "sig"}
 
 
 class Vendor:
-    """One `oidc-provider` process. Its signing key is ours, so that any JWT of this issuer can be made.
+    """One `oidc-provider` process. Its signing key is ours, so that any JWT of this issuer can be made; `more_keys`, by their
+    names, are published beside it.
 
     With `tls`, which is (certificate and key in PEM, the authority to trust), it answers by https on `host`.
     """
@@ -40,6 +52,7 @@ class Vendor:
         access_token_ttl: int = 3600,
         host: str = "127.0.0.1",
         tls: tuple[str, str, str] | None = None,
+        more_keys: dict[str, Key] | None = None,
     ):
         self.host = host
         self.trust = ssl.create_default_context(cadata=tls[2]) if tls else None
@@ -47,7 +60,7 @@ class Vendor:
         config = {
             "clients": clients or [],
             "accessTokenTtl": access_token_ttl,
-            "jwks": {"keys": [_private_jwk(KEY_ID, self.key)]},
+            "jwks": {"keys": [_private_jwk(*named) for named in [(KEY_ID, self.key), *(more_keys or {}).items()]]},
             "host": host,
         }
         WORK.mkdir(exist_ok=True)
@@ -203,4 +216,4 @@ class Vendor:
             "jti": secrets.token_urlsafe(8),
         } | claims
         body = {name: value for name, value in body.items() if value is not None}
-        return planted.plant(jwt.encode(body, key, algorithm="RS256", headers=header), "user token")
+        return planted.plant(jwt.encode(body, key, algorithm=algorithm_of(key), headers=header), "user token")

@@ -26,6 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("authorizer", &["aws", "core", "egress", "inbound", "jose", "system", "telemetry"]),
     ("credentials", &["api", "lambda"]),
     ("hello", &[]),
+    ("raw-verify", &[]),
     ("refresh", &["lambda"]),
     ("sample", &[]),
     ("tokens", &["api", "lambda"]),
