@@ -2,7 +2,7 @@
 //! their issuer can read it is asked about.
 //!
 //! What is *not* here: sockets (keys of issuers come through the `HttpClient` port), master keys (they stay behind the
-//! `KeyWrapper` port), and decisions about who may do what. No other crate names `jsonwebtoken`.
+//! `KeyWrapper` port), and decisions about who may do what.
 
 mod jwt;
 mod keys;

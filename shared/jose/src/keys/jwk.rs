@@ -4,10 +4,10 @@ use agent_identity_core::encoding::unbase64url;
 use agent_identity_core::issuer::Algorithm;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RsaPublicKeyComponents, VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    VerificationAlgorithm,
 };
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::crypto::aws_lc;
 use serde::{Deserialize, Serialize};
 
 use super::roca;
@@ -43,19 +43,35 @@ pub(super) struct Jwk {
     p: Option<serde::de::IgnoredAny>,
 }
 
-/// A public key, parsed once, and the algorithms that it may be used with.
+/// A public key and the algorithms that it may be used with.
 pub(crate) struct VerificationKey {
     /// Its name within the issuer's set.
     pub(super) kid: Option<String>,
     pinned: Pinned,
-    key: DecodingKey,
 }
 
-/// A key is for one algorithm (RFC 8725 §3.1).
+/// A key is for one algorithm (RFC 8725 §3.1). It is parsed once: what aws-lc works out at an RSA key's first use is a twelfth of
+/// each verification otherwise.
 enum Pinned {
-    To(Algorithm),
-    /// An RSA key that does not say: RS256, the default of OpenID Connect, unless the issuer's record names another.
-    Rsa,
+    To(Algorithm, ParsedPublicKey),
+    /// An RSA key that does not say: RS256, the default of OpenID Connect, unless the issuer's record names another. For those
+    /// rare others it is parsed each time.
+    Rsa {
+        rs256: ParsedPublicKey,
+        key: RsaKey,
+    },
+}
+
+type RsaKey = RsaPublicKeyComponents<Vec<u8>>;
+
+impl Pinned {
+    fn rsa(key: RsaKey, alg: Option<&str>) -> Option<Self> {
+        let parsed = |algorithm| key.to_parsed_public_key(rsa_parameters(algorithm)?).ok();
+        Some(match alg.map(algorithm) {
+            Some(named) => Self::To(named?, parsed(named?)?),
+            None => Self::Rsa { rs256: parsed(Algorithm::RS256)?, key },
+        })
+    }
 }
 
 impl VerificationKey {
@@ -69,41 +85,48 @@ impl VerificationKey {
         if is_private || !for_signatures || !can_be_named {
             return None;
         }
-        let (kind, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", None) => (Pinned::Rsa, rsa(jwk.n.as_deref()?, jwk.e.as_deref()?)?),
-            ("EC", Some("P-256")) => (
-                Pinned::To(Algorithm::ES256),
+        let only = |algorithm| match jwk.alg.as_deref() {
+            Some(name) => self::algorithm(name).filter(|named| *named == algorithm),
+            None => Some(algorithm),
+        };
+        let pinned = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("RSA", None) => Pinned::rsa(rsa(jwk.n.as_deref()?, jwk.e.as_deref()?)?, jwk.alg.as_deref())?,
+            ("EC", Some("P-256")) => Pinned::To(
+                only(Algorithm::ES256)?,
                 ec(jwk.x.as_deref()?, jwk.y.as_deref()?, 32, &ECDSA_P256_SHA256_FIXED)?,
             ),
-            ("EC", Some("P-384")) => (
-                Pinned::To(Algorithm::ES384),
+            ("EC", Some("P-384")) => Pinned::To(
+                only(Algorithm::ES384)?,
                 ec(jwk.x.as_deref()?, jwk.y.as_deref()?, 48, &ECDSA_P384_SHA384_FIXED)?,
             ),
-            ("OKP", Some("Ed25519")) => (Pinned::To(Algorithm::EdDSA), ed25519(jwk.x.as_deref()?)?),
+            ("OKP", Some("Ed25519")) => Pinned::To(only(Algorithm::EdDSA)?, ed25519(jwk.x.as_deref()?)?),
             // Above all `oct`: a published key must never become an HMAC key.
             _ => return None,
         };
-        let pinned = match (kind, jwk.alg.as_deref()) {
-            (kind, None) => kind,
-            (Pinned::Rsa, Some(name)) => Pinned::To(algorithm(name).filter(is_rsa)?),
-            (Pinned::To(only), Some(name)) => Pinned::To(algorithm(name).filter(|named| *named == only)?),
-        };
-        Some(Self { kid: jwk.kid.clone(), pinned, key })
+        Some(Self { kid: jwk.kid.clone(), pinned })
     }
 
     /// Whether the key may verify this algorithm; `named` says that the issuer's record lists it.
     pub(super) fn takes(&self, algorithm: Algorithm, named: bool) -> bool {
         match self.pinned {
-            Pinned::To(only) => only == algorithm,
-            Pinned::Rsa => algorithm == Algorithm::RS256 || (named && is_rsa(&algorithm)),
+            Pinned::To(only, _) => only == algorithm,
+            Pinned::Rsa { .. } => {
+                algorithm == Algorithm::RS256 || (named && rsa_parameters(algorithm).is_some())
+            }
         }
     }
 
-    /// Whether `signature` is this key's over `message`. The caller has asked the key set for a key that takes `algorithm`.
-    pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &Vec<u8>) -> bool {
-        // The provider is named, not looked up: with two of them compiled in, the look-up panics.
-        (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&backend(algorithm), &self.key)
-            .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+    /// Whether `signature` is this key's over `message`. The caller has asked the key set for a key that takes `algorithm`; one
+    /// that is pinned to another verifies nothing.
+    pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        match &self.pinned {
+            Pinned::To(only, key) => *only == algorithm && key.verify_sig(message, signature).is_ok(),
+            Pinned::Rsa { rs256, .. } if algorithm == Algorithm::RS256 => {
+                rs256.verify_sig(message, signature).is_ok()
+            }
+            Pinned::Rsa { key, .. } => rsa_parameters(algorithm)
+                .is_some_and(|parameters| key.verify(parameters, message, signature).is_ok()),
+        }
     }
 }
 
@@ -124,26 +147,21 @@ pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
-const fn backend(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
-    match algorithm {
-        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
-        Algorithm::RS384 => jsonwebtoken::Algorithm::RS384,
-        Algorithm::RS512 => jsonwebtoken::Algorithm::RS512,
-        Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
-        Algorithm::PS384 => jsonwebtoken::Algorithm::PS384,
-        Algorithm::PS512 => jsonwebtoken::Algorithm::PS512,
-        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
-        Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
-        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
-    }
-}
-
-const fn is_rsa(algorithm: &Algorithm) -> bool {
-    !matches!(algorithm, Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA)
+/// How aws-lc verifies an RSA algorithm; `None` for the others.
+const fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    Some(match algorithm {
+        Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::RS384 => &RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &RSA_PSS_2048_8192_SHA512,
+        Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA => return None,
+    })
 }
 
 /// 2048 to 8192 bits (RFC 7518 §3.3), an odd public exponent from 65537 to 2³² − 1, not of the ROCA generator.
-fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
+fn rsa(n: &str, e: &str) -> Option<RsaKey> {
     let (n, e) = (unsigned(n)?, unsigned(e)?);
     let bits = n.len() * 8 - usize::try_from(n.first()?.leading_zeros()).ok()?;
     let exponent = match e.as_slice() {
@@ -155,8 +173,7 @@ fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
     if !(2048..=8192).contains(&bits) || exponent < 65537 || !is_odd(&n) || !is_odd(&e) || roca::is_weak(&n) {
         return None;
     }
-    RsaPublicKeyComponents { n: &n, e: &e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
-    Some(DecodingKey::from_rsa_raw_components(&n, &e))
+    Some(RsaPublicKeyComponents { n, e })
 }
 
 /// A Base64urlUInt (RFC 7518 §2). The leading zero that some issuers write, though they must not, is dropped.
@@ -167,18 +184,16 @@ fn unsigned(text: &str) -> Option<Vec<u8>> {
 }
 
 /// A point on the curve, its coordinates in full length (RFC 7518 §6.2.1.2).
-fn ec(x: &str, y: &str, length: usize, curve: &'static dyn VerificationAlgorithm) -> Option<DecodingKey> {
+fn ec(x: &str, y: &str, length: usize, curve: &'static dyn VerificationAlgorithm) -> Option<ParsedPublicKey> {
     let (x, y) = (unbase64url(x)?, unbase64url(y)?);
     if x.len() != length || y.len() != length {
         return None;
     }
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
-    ParsedPublicKey::new(curve, &point).ok()?;
-    Some(DecodingKey::from_ec_der(&point))
+    ParsedPublicKey::new(curve, &point).ok()
 }
 
-fn ed25519(x: &str) -> Option<DecodingKey> {
+fn ed25519(x: &str) -> Option<ParsedPublicKey> {
     let point = unbase64url(x).filter(|point| point.len() == 32)?;
-    ParsedPublicKey::new(&ED25519, &point).ok()?;
-    Some(DecodingKey::from_ed_der(&point))
+    ParsedPublicKey::new(&ED25519, &point).ok()
 }

@@ -101,13 +101,10 @@ impl TestKey {
     /// Its public half as a JWK.
     pub(crate) fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
-            Pair::Rsa(pair) => {
-                let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
-                json!({
-                    "kty": "RSA",
-                    "n": base64url(n.big_endian_without_leading_zero()),
-                    "e": base64url(e.big_endian_without_leading_zero()),
-                })
+            Pair::Rsa(_) => {
+                // RSAPublicKey (RFC 8017 A.1.1), of 2048 bits: nine bytes, the modulus, two bytes, the exponent.
+                let der = self.public_bytes();
+                json!({"kty": "RSA", "n": base64url(&der[9..265]), "e": base64url(&der[267..])})
             }
             Pair::Ec(_) => {
                 let point = self.public_bytes();
