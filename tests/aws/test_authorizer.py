@@ -294,6 +294,20 @@ def test_every_golden_event_gets_an_answer(of_any_agent, file):
     assert answer.get("isAuthorized") is False or answer.get("errorMessage") == "Unauthorized", answer
 
 
+def test_each_decision_is_one_line_that_says_for_which_request(environment, agent, token):
+    """A refusal too, though it is a failure for Lambda: its bytes are paid for like its instructions (P2, P8)."""
+    instance = Instance("authorizer", environment | {"AGENT_IDENTITY_AGENT": agent})
+    try:
+        instance.invoke(token_event(token))
+        assert instance.invoke(token_event("not.a.token"))["errorMessage"] == "Unauthorized"
+    finally:
+        instance.stop()
+    lines = [json.loads(line) for line in instance.log.read_text().splitlines() if line.startswith("{")]
+    assert [line["outcome"] for line in lines] == ["allowed", "unauthorized"]
+    requests = {line["requestId"] for line in lines}
+    assert len(requests) == 2 and all(len(request) == 36 for request in requests)
+
+
 @pytest.mark.parametrize("event", [None, [], "text", 7, {}, {"type": "TOKEN"}, {"Records": []}], ids=str)
 def test_nonsense_is_answered_and_the_function_lives_on(of_one_agent, token, event):
     assert of_one_agent.invoke(event)["errorMessage"]

@@ -58,9 +58,7 @@ impl Sample {
         match outcome {
             Outcome::Allowed(session) => {
                 let mut context = session.context();
-                if let Some(members) = context.as_object_mut() {
-                    members.remove("workloadAccessToken");
-                }
+                context.workload_access_token = None;
                 // What one user sees is for no cache on the way.
                 ([(CACHE_CONTROL, "no-store")], body(StatusCode::OK, &context)).into_response()
             }

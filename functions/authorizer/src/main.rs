@@ -16,27 +16,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agent_identity_inbound::{Outcome, bearer_token};
-use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Diagnostic, Error, LambdaEvent, Runtime, service_fn};
 use serde_json::Value;
 
+use answer::Answer;
 use environment::Authorizer;
 use event::{Asked, Request};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    agent_identity_telemetry::start_on_lambda()?;
+    agent_identity_telemetry::start_on_lambda_telling_failures()?;
     let authorizer = Authorizer::from_environment(|name| std::env::var(name).ok())
         .inspect_err(|error| tracing::error!(%error, "the function cannot start"))?;
     let authorizer = Arc::new(authorizer);
-    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Value>| {
+    // Without the runtime's layer for tracing: a span for each invocation costs more than all that is done about a bad token, for
+    // one line that can say itself whose it is.
+    let handler = service_fn(move |event: LambdaEvent<Value>| {
         let authorizer = Arc::clone(&authorizer);
-        async move { decide(&authorizer, event.payload).await }
-    }))
-    .await
+        async move { decide(&authorizer, event.payload, &event.context).await }
+    });
+    Runtime::new(handler).run_concurrent().await
 }
 
 /// The decision on one event, in the form that its kind of API takes.
-async fn decide(authorizer: &Authorizer, event: Value) -> Result<Value, Diagnostic> {
+async fn decide(authorizer: &Authorizer, event: Value, context: &Context) -> Result<Answer, Diagnostic> {
     let began = Instant::now();
     let request = Request::parse(event, &authorizer.settings);
     let asked =
@@ -56,7 +59,9 @@ async fn decide(authorizer: &Authorizer, event: Value) -> Result<Value, Diagnost
         agent,
         reason = (!reason.is_empty()).then_some(reason),
         micros,
+        requestId = context.request_id,
+        xrayTraceId = context.xray_trace_id,
         "authorized"
     );
-    answer::answer(request.as_ref().ok().map(|request| &request.form), outcome)
+    answer::answer(request.ok().map(|request| request.form), outcome)
 }

@@ -207,7 +207,8 @@ impl Gateway {
             Ok(asked) => self.tokens[step.token].outcome(&asked.agent, self.now),
             Err(reason) => Outcome::Unauthorized(reason),
         };
-        answer(Some(&request.form), outcome).ok()
+        let answer = answer(Some(request.form), outcome).ok()?;
+        Some(serde_json::to_value(answer).unwrap())
     }
 
     /// What API Gateway does with an answer, cached or not, for the route that is asked for now.

@@ -14,7 +14,7 @@ use agent_identity_core::user::{UserKey, UserName};
 use agent_identity_core::wat::{MintedWat, WatClaims, WatUser};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Clock, Id, Result, Secret, Timestamp, WorkloadName, encoding};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cache::RulesCache;
 use crate::denials::Denials;
@@ -68,27 +68,43 @@ pub struct VerifiedSession {
     pub workload_token: Option<Secret>,
 }
 
+/// What the API behind the authorizer gets: flat, as API Gateway takes it. The one place where the token that it carries is shown.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionContext {
+    /// As [`VerifiedSession::agent`].
+    pub agent_id: WorkloadName,
+    /// As [`VerifiedSession::user_key`].
+    pub user_id: String,
+    /// As [`VerifiedSession::issuer`].
+    pub issuer: String,
+    /// As [`VerifiedSession::subject`].
+    pub subject: String,
+    /// As [`VerifiedSession::scopes`], separated by spaces.
+    pub scopes: String,
+    /// As [`VerifiedSession::expires_at`], in seconds.
+    pub expires_at: i64,
+    /// As [`VerifiedSession::client_id`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// As [`VerifiedSession::workload_token`], in clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_access_token: Option<String>,
+}
+
 impl VerifiedSession {
-    /// What the API behind the authorizer gets: flat, as API Gateway takes it. The one place where the token that it carries is
-    /// shown.
-    pub fn context(&self) -> Value {
-        let mut context = json!({
-            "agentId": self.agent.as_str(),
-            "userId": self.user_key.to_string(),
-            "issuer": self.issuer,
-            "subject": self.subject,
-            "scopes": self.scopes.join(" "),
-            "expiresAt": self.expires_at.as_seconds(),
-        });
-        if let Some(members) = context.as_object_mut() {
-            if let Some(client) = &self.client_id {
-                members.insert("clientId".to_owned(), json!(client));
-            }
-            if let Some(token) = &self.workload_token {
-                members.insert("workloadAccessToken".to_owned(), json!(token.expose()));
-            }
+    /// As the API behind the authorizer gets it.
+    pub fn context(self) -> SessionContext {
+        SessionContext {
+            agent_id: self.agent,
+            user_id: self.user_key.to_string(),
+            issuer: self.issuer,
+            subject: self.subject,
+            scopes: self.scopes.join(" "),
+            expires_at: self.expires_at.as_seconds(),
+            client_id: self.client_id,
+            workload_access_token: self.workload_token.map(|token| token.expose().to_owned()),
         }
-        context
     }
 }
 
@@ -159,6 +175,7 @@ impl AuthorizeRequest {
         match rules.judge(&*self.verifier, token).await {
             Ok(passed) => self.unless_denied(agent, &rules, passed).await,
             Err(Refused::Token(TokenRefused::Invalid { code, .. })) => Outcome::Unauthorized(code),
+            Err(Refused::Token(TokenRefused::KeysUnavailable(reason))) => Outcome::Unavailable(reason),
             Err(Refused::Token(unavailable)) => Outcome::Unavailable(unavailable.to_string()),
             Err(Refused::Denied(denial)) => Outcome::Forbidden(denial.as_str()),
         }

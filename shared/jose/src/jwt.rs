@@ -102,7 +102,7 @@ impl JwtVerifier {
                 ));
             }
         };
-        if !key.verifies(header.algorithm, token.signing_input, &token.signature) {
+        if !key.verifies(header.algorithm, token.signing_input, &token.signature()?) {
             return Err(refused("signature", "its signature does not verify"));
         }
         if !is_trusted && issuer.announce() {

@@ -2,10 +2,9 @@
 //! trace. A line that says how long an operation took is a metric as well: it carries its own description in the embedded
 //! metric format (EMF), so that nothing is sent anywhere.
 //!
-//! Each line is written member by member into one text: a line comes with every request, and its bytes and instructions are a
+//! Each line is written member by member into one buffer: a line comes with every request, and its bytes and instructions are a
 //! good part of what a request costs (`docs/performance.md`).
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use jiff::Timestamp;
@@ -24,7 +23,7 @@ const DURATION: &str = "micros";
 /// Fields by which metrics are told apart, the first that a line has.
 const DIMENSIONS: [&str; 2] = ["operation", "outcome"];
 
-/// Fields of `lambda_runtime`'s span that a line repeats.
+/// Fields of `lambda_runtime`'s span that a line repeats, or has itself where there is no span.
 const REQUEST_ID: &str = "requestId";
 const TRACE_ID: &str = "xrayTraceId";
 
@@ -32,7 +31,7 @@ const TRACE_ID: &str = "xrayTraceId";
 pub(crate) struct JsonLines;
 
 /// What a span says about the invocation, as members.
-struct Invocation(String);
+struct Invocation(Vec<u8>);
 
 impl<S> Layer<S> for JsonLines
 where
@@ -54,18 +53,18 @@ where
         event.record(&mut line);
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(Invocation(members)) = span.extensions().get() {
-                line.text.push_str(members);
+                line.json.extend_from_slice(members);
             }
         }
-        let text = line.finish(now.as_millisecond());
+        let json = line.finish(now.as_millisecond());
         // In one piece, so that lines do not mix. There is nobody to tell that it cannot be written.
-        let _unwritten = std::io::stdout().lock().write_all(text.as_bytes());
+        let _unwritten = std::io::stdout().lock().write_all(&json);
     }
 }
 
-/// A line that is being written.
+/// A line that is being written. Writing to memory does not fail, so that results are not looked at.
 struct Line {
-    text: String,
+    json: Vec<u8>,
     /// The place in [`DIMENSIONS`] of the first that the line has.
     dimension: Option<usize>,
     is_timed: bool,
@@ -73,28 +72,39 @@ struct Line {
 
 impl Line {
     fn new(now: Timestamp, level: &str) -> Self {
-        let mut text = String::with_capacity(512);
-        let _infallible = write!(text, r#"{{"timestamp":"{now:.3}","level":"{level}""#);
-        Self { text, dimension: None, is_timed: false }
+        let mut json = Vec::with_capacity(768);
+        let _infallible = write!(json, r#"{{"timestamp":"{now:.3}""#);
+        push(&mut json, &[r#","level":""#, level, r#"""#]);
+        Self { json, dimension: None, is_timed: false }
     }
 
     /// The line's end, before it the description of its metric, if it has one (CloudWatch, "Embedded metric format
     /// specification").
-    fn finish(mut self, millis: i64) -> String {
+    fn finish(mut self, millis: i64) -> Vec<u8> {
         let dimension = self.dimension.and_then(|place| DIMENSIONS.get(place));
         if let (Some(dimension), true) = (dimension, self.is_timed) {
-            let _infallible = write!(
-                self.text,
-                r#","_aws":{{"Timestamp":{millis},"CloudWatchMetrics":[{{"Namespace":"{NAMESPACE}","Dimensions":[["{dimension}"]],"Metrics":[{{"Name":"{DURATION}","Unit":"Microseconds"}}]}}]}}"#
+            let _infallible = write!(self.json, r#","_aws":{{"Timestamp":{millis}"#);
+            push(
+                &mut self.json,
+                &[
+                    r#","CloudWatchMetrics":[{"Namespace":""#,
+                    NAMESPACE,
+                    r#"","Dimensions":[[""#,
+                    dimension,
+                    r#""]],"Metrics":[{"Name":""#,
+                    DURATION,
+                    r#"","Unit":"Microseconds"}]}]}"#,
+                ],
             );
         }
-        self.text.push_str("}\n");
-        self.text
+        push(&mut self.json, &["}\n"]);
+        self.json
     }
 
     fn put(&mut self, field: &Field, value: impl std::fmt::Display) {
         self.notice(field);
-        let _infallible = write!(self.text, r#","{}":{value}"#, field.name());
+        push(&mut self.json, &[r#",""#, field.name(), r#"":"#]);
+        let _infallible = write!(self.json, "{value}");
     }
 
     fn notice(&mut self, field: &Field) {
@@ -106,13 +116,16 @@ impl Line {
     }
 }
 
-/// A member, its value as a JSON text.
-fn push_text(line: &mut String, name: &str, value: &str) {
-    let _infallible = write!(line, r#","{name}":"#);
-    // A text always is JSON.
-    if let Ok(value) = serde_json::to_string(value) {
-        line.push_str(&value);
+fn push(json: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        json.extend_from_slice(piece.as_bytes());
     }
+}
+
+/// A member, its value as a JSON text.
+fn push_text(json: &mut Vec<u8>, name: &str, value: &str) {
+    push(json, &[r#",""#, name, r#"":"#]);
+    let _infallible = serde_json::to_writer(json, value);
 }
 
 impl Visit for Line {
@@ -139,7 +152,8 @@ impl Visit for Line {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.notice(field);
-        push_text(&mut self.text, field.name(), value);
+        let value = if field.name() == TRACE_ID { trace(value) } else { value };
+        push_text(&mut self.json, field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
@@ -147,19 +161,20 @@ impl Visit for Line {
     }
 }
 
+/// The trace in `Root=1-…;Parent=…;Sampled=1`: what a console searches by.
+fn trace(header: &str) -> &str {
+    header.split(';').find_map(|part| part.strip_prefix("Root=")).unwrap_or(header)
+}
+
 /// The members of a span that a line repeats.
 #[derive(Default)]
-struct OfTheInvocation(String);
+struct OfTheInvocation(Vec<u8>);
 
 impl Visit for OfTheInvocation {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             REQUEST_ID => push_text(&mut self.0, REQUEST_ID, value),
-            // `Root=1-…;Parent=…;Sampled=1`: the root is the trace, and what a console searches by.
-            TRACE_ID => {
-                let root = value.split(';').find_map(|part| part.strip_prefix("Root="));
-                push_text(&mut self.0, TRACE_ID, root.unwrap_or(value));
-            }
+            TRACE_ID => push_text(&mut self.0, TRACE_ID, trace(value)),
             _ => {}
         }
     }
@@ -180,7 +195,7 @@ mod tests {
 
     /// The members of what an event writes: the layer itself writes to stdout.
     #[derive(Clone, Default)]
-    struct Kept(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+    struct Kept(std::sync::Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
 
     impl<S: Subscriber> Layer<S> for Kept {
         fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
@@ -195,6 +210,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), log);
         let lines = kept.0.lock().unwrap();
         let [line] = lines.as_slice() else { panic!("one line, not {lines:?}") };
+        let line = str::from_utf8(line).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
         serde_json::from_str(line).unwrap()
     }
@@ -235,6 +251,13 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_say_itself_whose_it_is() {
+        let trace = Some("Root=1-a;Parent=b;Sampled=1");
+        let line = written(|| tracing::info!(requestId = "r-1", xrayTraceId = trace, "said"));
+        assert_eq!((&line["requestId"], &line["xrayTraceId"]), (&json!("r-1"), &json!("1-a")));
+    }
+
+    #[test]
     fn of_the_trace_the_root_is_kept() {
         #[derive(Clone, Default)]
         struct Spans(Kept);
@@ -255,6 +278,6 @@ mod tests {
             let trace = "Root=1-a;Parent=b;Sampled=1";
             let _span = tracing::info_span!("invoke", requestId = "r-1", xrayTraceId = trace, other = 1);
         });
-        assert_eq!(*spans.0.0.lock().unwrap(), [r#","requestId":"r-1","xrayTraceId":"1-a""#]);
+        assert_eq!(*spans.0.0.lock().unwrap(), [br#","requestId":"r-1","xrayTraceId":"1-a""#]);
     }
 }

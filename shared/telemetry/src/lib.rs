@@ -43,6 +43,8 @@ const INFO_ON_LAMBDA: [&str; 8] = [
     "lambda_runtime",
 ];
 
+/// For all layers at once: a filter of one layer alone is asked again for each span that a line stands in.
+///
 /// Not an [`EnvFilter`]: there is nothing to read, and its regular expressions would be a tenth of the authorizer.
 fn on_lambda() -> Targets {
     Targets::new().with_default(Level::WARN).with_targets(INFO_ON_LAMBDA.map(|target| (target, Level::INFO)))
@@ -79,13 +81,53 @@ pub fn start(filter: &str) -> Result<(), StartError> {
 /// # Errors
 /// When logging was started already.
 pub fn start_on_lambda() -> Result<(), StartError> {
-    let lines = lambda::JsonLines.with_filter(on_lambda());
+    tracing_subscriber::registry()
+        .with(on_lambda())
+        .with(lambda::JsonLines)
+        .try_init()
+        .map_err(StartError::Started)
+}
+
+/// The same for a function whose failures are answers, of which its own lines have told: without a second line for each of them.
+///
+/// # Errors
+/// When logging was started already.
+pub fn start_on_lambda_telling_failures() -> Result<(), StartError> {
+    let lines =
+        lambda::JsonLines.with_filter(filter_fn(|it| !repeats_a_failure(it))).with_filter(on_lambda());
     tracing_subscriber::registry().with(lines).try_init().map_err(StartError::Started)
+}
+
+/// Whether the event is what the runtime says when a handler gives an error. What it says of a panic has a field more.
+fn repeats_a_failure(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
+        && metadata.target() == "lambda_runtime::layers::panic"
+        && metadata.fields().field("error").is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_and_a_panic_always() {
+        struct Admitted(std::sync::Arc<std::sync::Mutex<Vec<bool>>>);
+        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Admitted {
+            fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+                self.0.lock().unwrap().push(!repeats_a_failure(event.metadata()));
+            }
+        }
+        let admitted = std::sync::Arc::default();
+        let layer = Admitted(std::sync::Arc::clone(&admitted));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let error = "Unauthorized";
+            // As `lambda_runtime` writes them.
+            tracing::error!(target: "lambda_runtime::layers::panic", "{error:?}");
+            tracing::error!(target: "lambda_runtime::layers::panic", ?error, "user handler panicked");
+            tracing::error!(target: "lambda_runtime::layers::api_client", "{error:?}");
+        });
+        assert_eq!(*admitted.lock().unwrap(), [false, true, true]);
+    }
 
     #[test]
     fn on_lambda_our_own_crates_speak_and_others_warn() {

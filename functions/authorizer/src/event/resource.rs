@@ -21,14 +21,14 @@ pub(super) fn allowed(
     let (Some(api), Some(stage), Some(route)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("no_method_arn");
     };
-    if !api.contains(":execute-api:") || stage.is_empty() {
+    if api.split(':').nth(2) != Some("execute-api") || stage.is_empty() {
         return Err("no_method_arn");
     }
     // A name that is none passes nowhere, and must not become a pattern either.
     let agent = agent.filter(|name| !name.contains(is_wild));
     match (&settings.routes, agent) {
         (Some(routes), Some(agent)) => Ok(format!("{api}/{stage}/{}", routes.replace(AGENT_PLACE, agent))),
-        (None, Some(_)) if !is_of_route => Ok(format!("{api}/{stage}/{WHOLE_STAGE}")),
+        (None, Some(_)) if !is_of_route => Ok([api, stage, WHOLE_STAGE].join("/")),
         // The caller wrote the path, and IAM would read these as patterns.
         _ if route.contains(is_wild) => Err("wildcard_in_path"),
         _ => Ok(arn.to_owned()),

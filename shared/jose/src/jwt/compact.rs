@@ -13,8 +13,8 @@ pub(super) struct Compact<'a> {
     pub(super) payload: String,
     /// What is signed: the first two parts as they came.
     pub(super) signing_input: &'a [u8],
-    /// The signature; never empty.
-    pub(super) signature: Vec<u8>,
+    /// The signature as it came; never empty.
+    signature: &'a str,
 }
 
 impl<'a> Compact<'a> {
@@ -30,17 +30,21 @@ impl<'a> Compact<'a> {
             return Err(refused("structure", "it is not a signed JWT of three parts"));
         };
         let (signing_input, _) = token.split_at(header.len() + 1 + payload.len());
-        let decode = |part| {
-            unbase64url(part)
-                .ok_or_else(|| refused("encoding", "a part of it is not base64url without padding"))
-        };
         let text =
             |bytes| String::from_utf8(bytes).map_err(|_| refused("encoding", "a part of it is not UTF-8"));
         let (header, payload) = (text(decode(header)?)?, text(decode(payload)?)?);
-        let signature = decode(signature)?;
         if signature.is_empty() {
             return Err(refused("signature", "it is not signed"));
         }
         Ok(Self { header, payload, signing_input: signing_input.as_bytes(), signature })
     }
+
+    /// The signature's bytes: the longest part of many tokens, which is not decoded before there is a key for it.
+    pub(super) fn signature(&self) -> Result<Vec<u8>, TokenRefused> {
+        decode(self.signature)
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, TokenRefused> {
+    unbase64url(part).ok_or_else(|| refused("encoding", "a part of it is not base64url without padding"))
 }

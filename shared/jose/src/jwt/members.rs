@@ -2,11 +2,13 @@
 //! attacker could mean one for us and the other for somebody else (RFC 8725 §2.4, RFC 7519 §4).
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 
 use agent_identity_core::issuer::ClaimValue;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Most members of an object. Nobody's token has so many, and each name is compared with those before it.
+const MAX_MEMBERS: usize = 256;
 
 /// What takes the members of an object.
 pub(crate) trait Members<'de> {
@@ -17,7 +19,7 @@ pub(crate) trait Members<'de> {
 /// Why an object could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not one JSON object, or the value of a member that matters has the wrong form.
+    /// It is not one JSON object of at most [`MAX_MEMBERS`], or the value of a member that matters has the wrong form.
     Form,
     /// Two members have the same name.
     Duplicate,
@@ -56,16 +58,20 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
+        // Ten names are compared before one of them is hashed.
+        let mut seen: Vec<Cow<'de, str>> = Vec::with_capacity(16);
         while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
             if seen.contains(&name) {
                 *self.has_duplicate = true;
                 return Err(A::Error::custom("two members of one name"));
             }
+            if seen.len() == MAX_MEMBERS {
+                return Err(A::Error::custom("too many members"));
+            }
             if !self.members.take(&name, &mut map)? {
                 map.next_value::<IgnoredAny>()?;
             }
-            seen.insert(name);
+            seen.push(name);
         }
         Ok(())
     }

@@ -64,7 +64,8 @@ impl Issuers {
             match self.step(&issuer, wanted, self.sources.clock.elapsed()) {
                 Step::Answer(lookup) => return Ok((issuer, lookup)),
                 Step::Nothing => break,
-                Step::Wait(ended) => self.wait(&issuer, wanted, ended).await,
+                // Boxed, since it is rare and large, and would be a part of every verification.
+                Step::Wait(ended) => Box::pin(self.wait(&issuer, wanted, ended)).await,
             }
             let said = issuer.read().lookup(wanted, self.sources.clock.elapsed());
             if let Some(lookup) = said.and_then(|said| said.answer(arrived)) {

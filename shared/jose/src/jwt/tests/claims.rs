@@ -90,6 +90,21 @@ async fn two_claims_of_one_name_are_refused() {
 }
 
 #[tokio::test]
+async fn a_payload_has_at_most_256_claims() {
+    let setting = Setting::new();
+    let with = |number: usize| {
+        let mut claims = claims();
+        let members = claims.as_object_mut().unwrap();
+        for place in members.len()..number {
+            members.insert(format!("c{place}"), json!(1));
+        }
+        setting.key.token(&claims)
+    };
+    assert!(setting.verify(&with(256)).await.is_ok());
+    assert_eq!(setting.refusal(&with(257)).await, "claims");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_refused_and_one_within_the_leeway_is_not() {
     let setting = Setting::new();
     let token = setting.key.token(&claims());
