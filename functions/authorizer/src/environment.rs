@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_identity_aws::{AwsConnection, AwsSettings, DynamoStore, KmsWrapper};
+use agent_identity_aws::{AwsConnection, AwsSettings, DynamoRows, DynamoStore, KmsWrapper};
 use agent_identity_core::Clock;
 use agent_identity_core::issuer::parse_trusted_issuers;
 use agent_identity_core::random::Random;
@@ -60,7 +60,8 @@ impl Authorizer {
         });
         let minting = keys.clone().map(|keys| Minting { keys, random: Arc::clone(&random) });
         let table = DynamoStore::new(connection, table, Arc::clone(&clock), random);
-        let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
+        let rows = Arc::new(DynamoRows::new(table));
+        let store = Arc::new(ReadAhead::new(rows, Arc::clone(&clock)));
         let http = Arc::new(GuardedClient::new(egress, extra_roots));
         // The keys of issuers are written by the refresh function alone (D16).
         let verifier =

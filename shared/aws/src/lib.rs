@@ -22,5 +22,5 @@ pub use events::EventBridgeEvents;
 pub use queue::{QueueError, SqsQueue};
 pub use secrets::SecretsManager;
 pub use signing::KmsSigningKeys;
-pub use store::DynamoStore;
+pub use store::{DynamoRows, DynamoStore};
 pub use wrapper::KmsWrapper;

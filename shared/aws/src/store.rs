@@ -21,7 +21,10 @@ use crate::AwsConnection;
 
 mod item;
 mod read;
+mod rows;
 mod write;
+
+pub use rows::DynamoRows;
 
 /// The name of the index by due time.
 const DUE_INDEX: &str = "due";

@@ -84,35 +84,57 @@ enum Trace {
 impl DynamoStore {
     /// All the writes or none.
     pub(super) async fn write_all(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let token = random::bytes::<16>(&*self.random);
+        match writes.as_slice() {
+            [] => Ok(()),
+            [put @ Write::Put { .. }] => self.put_one(put).await,
+            [Write::Delete { key, version }] => {
+                let (token, now) = self.beginning();
+                self.insist(&writes, &token, || self.delete(key, *version, now)).await
+            }
+            several => {
+                // One instant for all attempts, and one request: DynamoDB takes a transaction that differs for another one.
+                let (token, now) = self.beginning();
+                let transaction = self.transaction(several, &token, now)?;
+                self.insist(several, &token, || self.transact(transaction.clone(), &token)).await
+            }
+        }
+    }
+
+    /// A put by itself.
+    pub(super) async fn put_one(&self, write: &Write) -> Result<(), StoreError> {
+        let Write::Put { key, condition, expires_at, due, bytes } = write else {
+            return Err(StoreError::Failed("this is no put".to_owned()));
+        };
+        let (token, now) = self.beginning();
+        let row = || Row {
+            key: key.clone(),
+            version: next_version(*condition),
+            expires_at: *expires_at,
+            due: *due,
+            bytes: bytes.clone(),
+        };
+        self.insist(std::slice::from_ref(write), &token, || self.put(row(), *condition, &token, now)).await
+    }
+
+    /// A write's token, and the instant at which it looks at what has expired.
+    fn beginning(&self) -> ([u8; 16], Timestamp) {
+        (random::bytes(&*self.random), self.clock.now())
+    }
+
+    /// Makes attempts at the writes until one of them says how they ended.
+    async fn insist<F: Future<Output = Attempt> + Send>(
+        &self,
+        writes: &[Write],
+        token: &[u8],
+        attempt: impl Fn() -> F + Send,
+    ) -> Result<(), StoreError> {
         let mut pace = Pace::new(&*self.random);
         let mut is_unknown = false;
-        // One instant for all attempts, and one request: DynamoDB takes a transaction that differs for another one.
-        let now = self.clock.now();
-        let transaction = match writes.as_slice() {
-            [] => return Ok(()),
-            [Write::Put { .. } | Write::Delete { .. }] => Vec::new(),
-            several => self.transaction(several, &token, now)?,
-        };
         loop {
-            let attempt = match writes.as_slice() {
-                [Write::Put { key, condition, expires_at, due, bytes }] => {
-                    let row = Row {
-                        key: key.clone(),
-                        version: next_version(*condition),
-                        expires_at: *expires_at,
-                        due: *due,
-                        bytes: bytes.clone(),
-                    };
-                    self.put(row, *condition, &token, now).await
-                }
-                [Write::Delete { key, version }] => self.delete(key, *version, now).await,
-                _ => self.transact(transaction.clone(), &token).await,
-            };
-            match attempt {
+            match attempt().await {
                 Attempt::Done => return Ok(()),
                 Attempt::Conflict(index) if !is_unknown => return Err(StoreError::Conflict(index)),
-                Attempt::Conflict(index) => return self.after_lost_answer(&writes, &token, index).await,
+                Attempt::Conflict(index) => return self.after_lost_answer(writes, token, index).await,
                 Attempt::Failed(Fault::Busy(reason)) => {
                     if !pace.again().await {
                         return Err(if is_unknown { unknown(&reason) } else { StoreError::Busy(reason) });

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use agent_identity_aws::DynamoStore;
+use agent_identity_aws::{DynamoRows, DynamoStore};
 use agent_identity_core::Clock;
+use agent_identity_core::Timestamp;
 use agent_identity_core::encoding;
 use agent_identity_core::random;
-use agent_identity_core::store::Store;
+use agent_identity_core::store::{Condition, Consistency, Key, Kind, Query, Store, StoreError, Write};
+use agent_identity_testkit::FixedClock;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -65,4 +67,35 @@ mod dynamodb_local {
 mod moto {
     agent_identity_testkit::store_contract!(rules: |clock| super::store(crate::place::moto(), clock));
     agent_identity_testkit::store_contract!(hundred_writes: |clock| super::store(crate::place::moto(), clock));
+}
+
+/// D16: what the authorizer's role does not allow, its store does not even ask for.
+#[tokio::test]
+async fn d16_rows_by_their_keys_are_read_and_put_one_at_a_time_and_nothing_else_is_asked_for() {
+    let endpoint = place::dynamodb_local();
+    let table = create_table(&endpoint).await;
+    let clock: Arc<dyn Clock> = Arc::new(FixedClock::default());
+    let rows =
+        DynamoRows::new(DynamoStore::new(place::connection(&endpoint), table, clock, Arc::new(SystemRandom)));
+    let key = |name: &str| Key::single(Kind::JwksCoolDown, name);
+    let put = |name: &str| Write::Put {
+        key: key(name),
+        condition: Condition::Absent,
+        expires_at: None,
+        due: None,
+        bytes: b"x".to_vec(),
+    };
+    rows.write(vec![put("a")]).await.unwrap();
+    assert!(matches!(rows.write(vec![put("a")]).await, Err(StoreError::Conflict(0))));
+    assert_eq!(rows.get(&key("a"), Consistency::Strong).await.unwrap().unwrap().bytes, b"x");
+    let both = rows.batch_get(&[key("b"), key("a")], Consistency::Strong).await.unwrap();
+    assert!(both[0].is_none() && both[1].is_some());
+
+    let refused = |outcome: Result<(), StoreError>| assert!(matches!(outcome, Err(StoreError::Failed(_))));
+    refused(rows.write(vec![put("b"), put("c")]).await);
+    refused(rows.write(vec![Write::Delete { key: key("a"), version: 1 }]).await);
+    let query = Query { kind: Kind::JwksCoolDown, partition: "a".to_owned(), after: None, limit: 1 };
+    refused(rows.query(query).await.map(drop));
+    refused(rows.due(0, Timestamp::EPOCH, 1).await.map(drop));
+    assert!(rows.get(&key("b"), Consistency::Strong).await.unwrap().is_none());
 }
