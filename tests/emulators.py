@@ -108,12 +108,13 @@ def connects(port: int, address: str = "127.0.0.1") -> int | None:
 # ------------------------------------------------------------------------------------------------------------- the servers
 
 
-def serve_moto(port_file: str) -> None:
-    """Runs in a process of its own: moto on a port that the system chose, which it writes down."""
+def serve_moto(port_file: str, tls: tuple[str, str] | None = None) -> None:
+    """Runs in a process of its own: moto on a port that the system chose, which it writes down. With `tls`, files of a certificate
+    and its key, it answers by https."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
-    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, ssl_context=tls)
     Path(port_file).write_text(str(server.server_port))
     server.serve_forever()
 
@@ -422,7 +423,9 @@ def arguments() -> argparse.Namespace:
             default=os.environ.get("AGENT_IDENTITY_EMULATORS", "default"),
             help="which of several; AGENT_IDENTITY_EMULATORS says so too",
         )
-    commands.add_parser("serve-moto").add_argument("port_file")
+    moto = commands.add_parser("serve-moto")
+    moto.add_argument("port_file")
+    moto.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
     forward = commands.add_parser("serve-forward")
     forward.add_argument("address")
     forward.add_argument("ports", nargs="+", type=int)
@@ -432,7 +435,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     chosen = arguments()
     if chosen.command == "serve-moto":
-        serve_moto(chosen.port_file)
+        serve_moto(chosen.port_file, chosen.tls and tuple(chosen.tls))
     elif chosen.command == "serve-forward":
         serve_forward(chosen.address, chosen.ports)
     elif chosen.command == "down":

@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from harness import planted
+from harness.authority import Authority
 from harness.places import BOOTSTRAPS, TESTS, WORK, plain_environment
 from harness.product import command
 from harness.signing import Credentials
@@ -22,7 +23,6 @@ from harness.vendor import Vendor
 from harness.wire import Caller
 
 from . import image
-from .authority import Authority
 from .daemon import Docker
 from .sam import LocalApi, Sam, free_port
 
@@ -72,7 +72,7 @@ def aws(docker: Docker) -> Iterator[dict[str, str]]:
 def vendor(docker: Docker, authority: Authority) -> Iterator[Vendor]:
     """The OpenID provider by https where containers reach it: the product lets plain http go to loopback alone."""
     address = docker.bridge_address()
-    running = Vendor(host=address, tls=authority.for_address(address))
+    running = Vendor(host=address, tls=authority.for_host(address))
     yield running
     running.stop()
 

@@ -33,16 +33,23 @@ class Authority:
             .not_valid_after(now + LIFE)
         )
 
-    def for_address(self, address: str) -> tuple[str, str, str]:
-        """Certificate and key of a server on this address, and the authority's certificate, in PEM."""
+    def for_host(self, *hosts: str) -> tuple[str, str, str]:
+        """Certificate and key of a server with these names or addresses, and the authority's certificate, in PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
+        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
         certificate = self._builder(subject, key.public_key()).add_extension(names, critical=False)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return _pem(certificate.sign(self._key, hashes.SHA256())), private.decode(), self.certificate
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _pem(certificate: x509.Certificate) -> str:
