@@ -20,6 +20,8 @@ use crate::flight::turn::Landed;
 use crate::flight::{Ended, Flight, InFlight, LEASE_LIFE, Landing, Settlement, Wish};
 use crate::name::Scope;
 
+pub mod standing;
+
 /// What of a provider's behaviour decides about refreshing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshTraits {

@@ -162,6 +162,9 @@ impl Services {
         if stored.value.is_of_a_changed_provider(terms) {
             return self.provider_changed(stored, terms).await;
         }
+        if let Some(stop) = self.stopped(&provider) {
+            return self.put_off_until(stored, stop.until, self.suspended(&provider, stop)).await;
+        }
         match self.turn(key, Want::Schedule, terms, PATIENCE, || None).await? {
             Turn::Mine(taken) => {
                 let Attempt { verdict, connection, trouble, .. } = self.attempt(&provider, taken).await?;
@@ -230,19 +233,25 @@ impl Services {
                 self.seal_connection(&user_key, &forgotten, forgotten.tokens.generation, &material)?;
             Ok::<_, Error>(forgotten)
         };
-        let (record, due, outcome) = match sealed.await {
-            Ok(forgotten) => {
-                let due = due(&stored.key, &forgotten, terms, now);
-                (forgotten, due, Refreshed::Forgotten)
-            }
-            Err(error) => {
-                let until = now.plus(FORGET_AGAIN);
-                let due = Some(Due::of(&stored.key, until));
-                (stored.value.clone(), due, Refreshed::PutOff { until: Some(until), error })
-            }
+        let forgotten = match sealed.await {
+            Ok(forgotten) => forgotten,
+            Err(error) => return self.put_off_until(stored, now.plus(FORGET_AGAIN), error).await,
         };
-        let written = self.write_unless_newer(stored.replace(&record, None, due)?).await?;
-        Ok(if written { outcome } else { Refreshed::NotDue })
+        let due = due(&stored.key, &forgotten, terms, now);
+        let written = self.write_unless_newer(stored.replace(&forgotten, None, due)?).await?;
+        Ok(if written { Refreshed::Forgotten } else { Refreshed::NotDue })
+    }
+
+    /// Moves the due entry of a row and leaves it as it is.
+    async fn put_off_until(
+        &self,
+        stored: Stored<Connection>,
+        until: Timestamp,
+        error: Error,
+    ) -> Result<Refreshed> {
+        let due = Some(Due::of(&stored.key, until));
+        self.write_unless_newer(stored.replace(&stored.value, None, due)?).await?;
+        Ok(Refreshed::PutOff { until: Some(until), error })
     }
 
     /// Takes a row out of the due index and leaves it as it is.

@@ -23,6 +23,7 @@ pub mod principal;
 pub mod read_ahead;
 mod refresh;
 mod server;
+mod standing;
 mod token_call;
 pub mod token_vault;
 mod vault;
@@ -93,6 +94,7 @@ pub struct Services {
     /// This process instance, as leases name it.
     pub(crate) instance: String,
     pub(crate) watch: flight::LeaseWatch,
+    pub(crate) standings: standing::Standings,
 }
 
 impl Services {
@@ -100,7 +102,8 @@ impl Services {
     pub fn new(ports: Ports, config: Config) -> Self {
         let instance = random::handle(&*ports.random);
         let caches = cache::Caches::new(&config);
-        Self { ports, config, caches, instance, watch: flight::LeaseWatch::default() }
+        let (watch, standings) = (flight::LeaseWatch::default(), standing::Standings::default());
+        Self { ports, config, caches, instance, watch, standings }
     }
 
     /// What the deployment decided.

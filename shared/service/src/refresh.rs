@@ -7,10 +7,11 @@ use agent_identity_core::connection::{Connection, Reason, TokenMaterial};
 use agent_identity_core::flight::LOSER_PATIENCE;
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
-use agent_identity_core::record::Stored;
+use agent_identity_core::record::{self, Stored};
+use agent_identity_core::refresh::standing::{Heard, Judgement, Stop};
 use agent_identity_core::refresh::{Answer, Outcome, RefreshTerms, RefreshTraits, Renewal, Verdict, Want};
 use agent_identity_core::seal::Key32;
-use agent_identity_core::store::Key;
+use agent_identity_core::store::{Consistency, Key};
 use agent_identity_core::{Error, Result, Secret, Timestamp};
 use agent_identity_oauth::catalogue::{self, Rotation};
 use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
@@ -78,6 +79,9 @@ impl Services {
     /// client and the access token has ended.
     pub(crate) async fn connection_access(&self, provider: &Oauth2Provider, key: &Key) -> Result<Access> {
         let terms = terms(provider);
+        if let Some(stop) = self.stopped(provider) {
+            return self.access_meanwhile(provider, key, terms, stop).await;
+        }
         loop {
             let (answer, connection, served, trouble) =
                 match self.turn::<Connection>(key, Want::Read, terms, LOSER_PATIENCE, || None).await? {
@@ -109,6 +113,25 @@ impl Services {
                 Answer::Unavailable => Err(trouble
                     .unwrap_or_else(|| unavailable(provider, "the access token ended while it was read"))),
             };
+        }
+    }
+
+    /// What a connection gives while its provider's refreshes are suspended (D8).
+    async fn access_meanwhile(
+        &self,
+        provider: &Oauth2Provider,
+        key: &Key,
+        terms: RefreshTerms,
+        stop: Stop,
+    ) -> Result<Access> {
+        let found: Option<Stored<Connection>> =
+            record::get(&*self.ports.store, key, Consistency::Strong).await?;
+        let Some(Stored { value: connection, .. }) = found else { return Ok(Access::None) };
+        let now = self.now();
+        match connection.answer(now, terms) {
+            Answer::Serve => Ok(Access::Token(self.serve(&connection).await?, Box::new(connection))),
+            Answer::Consent(reason) => Ok(Access::Consent(reason)),
+            Answer::Wait(_) | Answer::Unavailable | Answer::Again => Err(self.suspended(provider, stop)),
         }
     }
 
@@ -174,6 +197,9 @@ impl Services {
             let error = unavailable(provider, "too little of the lease was left to call");
             return Called::nothing(Outcome::NotSent, error);
         }
+        if let Err(stop) = self.may_send(provider) {
+            return Called::nothing(Outcome::NotSent, self.suspended(provider, stop));
+        }
         let Connection { granted: scopes, resources, audiences, .. } = connection;
         let grant = if catalogue::facts(provider.registration.vendor).resend_scope {
             TokenGrant::ScopedRefreshToken { refresh_token: &refresh_token, scopes }
@@ -181,9 +207,15 @@ impl Services {
             TokenGrant::RefreshToken { refresh_token: &refresh_token }
         };
         let request = client.request(provider, grant, resources, audiences, &BTreeMap::new());
-        match self.call(provider, request).await {
+        let outcome = self.call(provider, request).await;
+        let judgement = self.hears(provider, heard(&outcome));
+        match outcome {
             token_call::Outcome::Tokens(tokens) => {
                 renewal(provider, connection, refresh_token, *tokens, asked_at)
+            }
+            token_call::Outcome::Refused(RefusalCode::InvalidGrant) if judgement == Judgement::Held => {
+                let error = unavailable(provider, "too many of its grants ended at once to be believed");
+                Called::nothing(Outcome::Refused, error)
             }
             token_call::Outcome::Refused(code @ RefusalCode::InvalidGrant) => {
                 Called::nothing(Outcome::GrantRefused, refusal(provider, code))
@@ -234,6 +266,28 @@ impl Services {
 impl Called {
     fn nothing(outcome: Outcome, trouble: Error) -> Self {
         Self { outcome, material: None, trouble: Some(trouble) }
+    }
+}
+
+/// D8: whose fault it was.
+fn heard(outcome: &token_call::Outcome) -> Heard {
+    match outcome {
+        token_call::Outcome::Tokens(_) => Heard::Tokens,
+        token_call::Outcome::Refused(RefusalCode::InvalidGrant) => Heard::GrantRefused,
+        token_call::Outcome::Refused(
+            code @ (RefusalCode::InvalidClient
+            | RefusalCode::UnauthorizedClient
+            | RefusalCode::UnsupportedGrantType
+            | RefusalCode::InvalidScope),
+        ) => Heard::ClientRefused(code.as_str()),
+        token_call::Outcome::Refused(
+            RefusalCode::InvalidTarget
+            | RefusalCode::InvalidRequest
+            | RefusalCode::AccessDenied
+            | RefusalCode::Other,
+        ) => Heard::RequestRefused,
+        token_call::Outcome::Throttled(after) => Heard::Throttled(*after),
+        token_call::Outcome::NotSent(_) | token_call::Outcome::Unknown(_) => Heard::Silence,
     }
 }
 
