@@ -51,6 +51,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Crates that only one of ours may name.
 const ONLY: &[(&str, &[&str])] = &[
     ("rusqlite", &["local"]),
+    ("jsonwebtoken", &["jose"]),
     ("tokio-rustls", &["egress"]),
     ("rustls", &["aws", "egress"]),
     ("axum", &["api", "cli", "lambda"]),

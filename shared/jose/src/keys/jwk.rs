@@ -4,10 +4,10 @@ use agent_identity_core::encoding::unbase64url;
 use agent_identity_core::issuer::Algorithm;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
-    VerificationAlgorithm,
+    RsaPublicKeyComponents, VerificationAlgorithm,
 };
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::aws_lc;
 use serde::{Deserialize, Serialize};
 
 use super::roca;
@@ -50,26 +50,66 @@ pub(crate) struct VerificationKey {
     pinned: Pinned,
 }
 
-/// A key is for one algorithm (RFC 8725 §3.1). It is parsed once: what aws-lc works out at an RSA key's first use is a twelfth of
-/// each verification otherwise.
+/// A key is for one algorithm (RFC 8725 §3.1).
 enum Pinned {
-    To(Algorithm, ParsedPublicKey),
-    /// An RSA key that does not say: RS256, the default of OpenID Connect, unless the issuer's record names another. For those
-    /// rare others it is parsed each time.
+    To(Algorithm, Key),
+    /// An RSA key that does not say: RS256, the default of OpenID Connect, unless the issuer's record names another.
     Rsa {
         rs256: ParsedPublicKey,
-        key: RsaKey,
+        others: DecodingKey,
     },
 }
 
-type RsaKey = RsaPublicKeyComponents<Vec<u8>>;
+/// Who verifies with a key.
+enum Key {
+    /// aws-lc, which has parsed it once: what it works out at an RSA key's first use is a twelfth of each verification otherwise.
+    Parsed(ParsedPublicKey),
+    /// `jsonwebtoken`, which parses it each time: of the RSA algorithms that issuers hardly use.
+    Rarer(DecodingKey),
+}
 
-impl Pinned {
-    fn rsa(key: RsaKey, alg: Option<&str>) -> Option<Self> {
-        let parsed = |algorithm| key.to_parsed_public_key(rsa_parameters(algorithm)?).ok();
+impl Key {
+    fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Parsed(key) => key.verify_sig(message, signature).is_ok(),
+            Self::Rarer(key) => verifies_rarer(key, algorithm, message, signature),
+        }
+    }
+}
+
+/// The provider is named, not looked up: with two of them compiled in, the look-up panics.
+fn verifies_rarer(key: &DecodingKey, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    let Some(algorithm) = rarer(algorithm) else { return false };
+    (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&algorithm, key)
+        .is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok())
+}
+
+/// An RSA key that may verify here.
+struct RsaKey {
+    n: Vec<u8>,
+    e: Vec<u8>,
+}
+
+impl RsaKey {
+    fn parsed(&self) -> Option<ParsedPublicKey> {
+        let (n, e) = (&self.n, &self.e);
+        RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
+    }
+
+    fn rarer(&self) -> DecodingKey {
+        DecodingKey::from_rsa_raw_components(&self.n, &self.e)
+    }
+
+    fn pinned(&self, alg: Option<&str>) -> Option<Pinned> {
+        // Also of a key for another algorithm: that it can be parsed is asked here, and not at the first token.
+        let rs256 = self.parsed()?;
         Some(match alg.map(algorithm) {
-            Some(named) => Self::To(named?, parsed(named?)?),
-            None => Self::Rsa { rs256: parsed(Algorithm::RS256)?, key },
+            None => Pinned::Rsa { rs256, others: self.rarer() },
+            Some(Some(Algorithm::RS256)) => Pinned::To(Algorithm::RS256, Key::Parsed(rs256)),
+            Some(named) => {
+                let named = named.filter(|named| rarer(*named).is_some())?;
+                Pinned::To(named, Key::Rarer(self.rarer()))
+            }
         })
     }
 }
@@ -90,16 +130,18 @@ impl VerificationKey {
             None => Some(algorithm),
         };
         let pinned = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", None) => Pinned::rsa(rsa(jwk.n.as_deref()?, jwk.e.as_deref()?)?, jwk.alg.as_deref())?,
+            ("RSA", None) => rsa(jwk.n.as_deref()?, jwk.e.as_deref()?)?.pinned(jwk.alg.as_deref())?,
             ("EC", Some("P-256")) => Pinned::To(
                 only(Algorithm::ES256)?,
-                ec(jwk.x.as_deref()?, jwk.y.as_deref()?, 32, &ECDSA_P256_SHA256_FIXED)?,
+                Key::Parsed(ec(jwk.x.as_deref()?, jwk.y.as_deref()?, 32, &ECDSA_P256_SHA256_FIXED)?),
             ),
             ("EC", Some("P-384")) => Pinned::To(
                 only(Algorithm::ES384)?,
-                ec(jwk.x.as_deref()?, jwk.y.as_deref()?, 48, &ECDSA_P384_SHA384_FIXED)?,
+                Key::Parsed(ec(jwk.x.as_deref()?, jwk.y.as_deref()?, 48, &ECDSA_P384_SHA384_FIXED)?),
             ),
-            ("OKP", Some("Ed25519")) => Pinned::To(only(Algorithm::EdDSA)?, ed25519(jwk.x.as_deref()?)?),
+            ("OKP", Some("Ed25519")) => {
+                Pinned::To(only(Algorithm::EdDSA)?, Key::Parsed(ed25519(jwk.x.as_deref()?)?))
+            }
             // Above all `oct`: a published key must never become an HMAC key.
             _ => return None,
         };
@@ -110,9 +152,7 @@ impl VerificationKey {
     pub(super) fn takes(&self, algorithm: Algorithm, named: bool) -> bool {
         match self.pinned {
             Pinned::To(only, _) => only == algorithm,
-            Pinned::Rsa { .. } => {
-                algorithm == Algorithm::RS256 || (named && rsa_parameters(algorithm).is_some())
-            }
+            Pinned::Rsa { .. } => algorithm == Algorithm::RS256 || (named && rarer(algorithm).is_some()),
         }
     }
 
@@ -120,12 +160,11 @@ impl VerificationKey {
     /// that is pinned to another verifies nothing.
     pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         match &self.pinned {
-            Pinned::To(only, key) => *only == algorithm && key.verify_sig(message, signature).is_ok(),
+            Pinned::To(only, key) => *only == algorithm && key.verifies(algorithm, message, signature),
             Pinned::Rsa { rs256, .. } if algorithm == Algorithm::RS256 => {
                 rs256.verify_sig(message, signature).is_ok()
             }
-            Pinned::Rsa { key, .. } => rsa_parameters(algorithm)
-                .is_some_and(|parameters| key.verify(parameters, message, signature).is_ok()),
+            Pinned::Rsa { others, .. } => verifies_rarer(others, algorithm, message, signature),
         }
     }
 }
@@ -147,16 +186,15 @@ pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
-/// How aws-lc verifies an RSA algorithm; `None` for the others.
-const fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+/// The RSA algorithms besides RS256, as `jsonwebtoken` calls them; `None` for the others.
+const fn rarer(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
     Some(match algorithm {
-        Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
-        Algorithm::RS384 => &RSA_PKCS1_2048_8192_SHA384,
-        Algorithm::RS512 => &RSA_PKCS1_2048_8192_SHA512,
-        Algorithm::PS256 => &RSA_PSS_2048_8192_SHA256,
-        Algorithm::PS384 => &RSA_PSS_2048_8192_SHA384,
-        Algorithm::PS512 => &RSA_PSS_2048_8192_SHA512,
-        Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA => return None,
+        Algorithm::RS384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::RS512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::PS384 => jsonwebtoken::Algorithm::PS384,
+        Algorithm::PS512 => jsonwebtoken::Algorithm::PS512,
+        Algorithm::RS256 | Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA => return None,
     })
 }
 
@@ -173,7 +211,7 @@ fn rsa(n: &str, e: &str) -> Option<RsaKey> {
     if !(2048..=8192).contains(&bits) || exponent < 65537 || !is_odd(&n) || !is_odd(&e) || roca::is_weak(&n) {
         return None;
     }
-    Some(RsaPublicKeyComponents { n, e })
+    Some(RsaKey { n, e })
 }
 
 /// A Base64urlUInt (RFC 7518 §2). The leading zero that some issuers write, though they must not, is dropped.
