@@ -62,7 +62,7 @@ CALLS = {
     # One Query for each of 16 shards, and what is due in one of them; then the keys of issuers.
     "Tick": "Query BatchGetItem" + 15 * " Query" + " SendMessageBatch Query BatchGetItem PutItem",
     "Message": "GetItem BatchGetItem GetItem PutItem GetItem GetItem Decrypt GetSecretValue PutItem",
-    "DeadGrant": "GetItem BatchGetItem GetItem PutItem GetItem GetItem Decrypt GetSecretValue PutItem PutEvents",
+    "DeadGrant": "GetItem BatchGetItem GetItem PutItem GetItem GetItem Decrypt GetSecretValue PutItem PutEvents PutItem",
     "Authorize": "BatchGetItem GetItem",
 }
 # Where a call is not answered at all, which takes seconds each time.

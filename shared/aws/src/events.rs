@@ -3,6 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use agent_identity_core::port::{Event, Events};
+use async_trait::async_trait;
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde_json::{Value, json};
@@ -34,9 +35,14 @@ impl EventBridgeEvents {
         Self { connection, bus, client: OnceLock::new(), pending: Mutex::default() }
     }
 
-    /// Sends what waits. What cannot be sent is logged with all it says, and is not tried again: what it tells is in the
-    /// store too.
+    /// Sends what waits, before an invocation ends.
     pub async fn flush(&self) {
+        // It was logged.
+        drop(self.deliver().await);
+    }
+
+    async fn send_pending(&self) -> Result<(), String> {
+        let mut sent = Ok(());
         let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         for events in pending.chunks(AT_ONCE) {
             if let Err(reason) = self.send(events).await {
@@ -44,8 +50,10 @@ impl EventBridgeEvents {
                     let (detail_type, detail) = describe(event);
                     tracing::error!(%reason, detail_type, %detail, "an event could not be sent");
                 }
+                sent = Err(reason);
             }
         }
+        sent
     }
 
     async fn send(&self, events: &[Event]) -> Result<(), String> {
@@ -91,6 +99,7 @@ fn describe(event: &Event) -> (&'static str, Value) {
     }
 }
 
+#[async_trait]
 impl Events for EventBridgeEvents {
     fn emit(&self, event: Event) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,5 +109,10 @@ impl Events for EventBridgeEvents {
             let (detail_type, detail) = describe(&event);
             tracing::error!(detail_type, %detail, "an event was dropped: too many wait");
         }
+    }
+
+    /// What cannot be sent is logged with all it says, and is not kept: what it tells is in the store too.
+    async fn deliver(&self) -> Result<(), String> {
+        self.send_pending().await
     }
 }

@@ -168,7 +168,16 @@ pub enum Event {
 }
 
 /// Tells others what happened. Must not fail the request that caused it.
+#[async_trait]
 pub trait Events: Send + Sync {
     /// Emits one event.
     fn emit(&self, event: Event);
+
+    /// Waits until what was emitted has reached whoever passes it on. Only for who tells again what did not.
+    ///
+    /// # Errors
+    /// Why some of it did not.
+    async fn deliver(&self) -> Result<(), String> {
+        Ok(())
+    }
 }

@@ -250,13 +250,14 @@ impl Services {
         let announced = stored.value.announced();
         let due = due(&stored.key, &announced, terms, self.now());
         let told = async {
+            self.ports.events.deliver().await.map_err(Error::internal)?;
             self.ports.store.write(vec![stored.replace(&announced, None, due)?]).await?;
             Ok::<_, Error>(())
         };
         match told.await {
             Ok(()) => announced,
             Err(error) => {
-                tracing::warn!(%error, "that a consent is needed was announced, and will be again");
+                tracing::warn!(%error, "that a consent is needed will be announced again");
                 stored.value
             }
         }

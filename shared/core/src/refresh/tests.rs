@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::connection::tests::{START, at, connection};
-use crate::flight::{Intent, Lease};
+use crate::flight::{Ended, InFlight as _, Intent, LEASE_LIFE, Landing, Lease, Settlement};
 
 const ROTATING: RefreshTraits = RefreshTraits { rotates: true, grace: None, kills_access_token: false };
 const STEADY: RefreshTraits = RefreshTraits { rotates: false, ..ROTATING };

@@ -15,6 +15,7 @@
 
 mod broken;
 mod canonical;
+mod moves;
 mod provider;
 mod search;
 mod step;

@@ -8,7 +8,7 @@
 )]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -190,12 +190,18 @@ impl TokenVerifier for PlainVerifier {
     }
 }
 
+/// The events that were told, and whether whoever passes them on is out of reach.
 #[derive(Default)]
-pub struct Heard(pub Mutex<Vec<Event>>);
+pub struct Heard(pub Mutex<Vec<Event>>, pub AtomicBool);
 
+#[async_trait]
 impl Events for Heard {
     fn emit(&self, event: Event) {
         self.0.lock().unwrap().push(event);
+    }
+
+    async fn deliver(&self) -> Result<(), String> {
+        if self.1.load(Ordering::SeqCst) { Err("out of reach".to_owned()) } else { Ok(()) }
     }
 }
 
