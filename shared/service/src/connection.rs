@@ -301,7 +301,10 @@ impl Services {
             Some(ConnectionShown {
                 workload: names.workload(&address).map(|workload| workload.name.clone()),
                 provider: provider.map(|provider| provider.name.clone()),
-                next_refresh_at: provider.and_then(|provider| connection.due(terms(provider), now)),
+                // A dead one comes due too: then what is left of its tokens is destroyed.
+                next_refresh_at: provider
+                    .filter(|_| connection.health == Health::Active)
+                    .and_then(|provider| connection.due(terms(provider), now)),
                 address,
                 asked: connection.asked,
                 granted: connection.granted,
