@@ -56,7 +56,7 @@ CALLS = {
     "Continue": "GetItem GetItem GetItem GetItem Decrypt Query Decrypt PutItem",
     "Callback": "GetItem Decrypt GetItem GetItem GetItem Query Decrypt PutItem",
     "Complete": "GetItem GetItem GetItem GetItem GetItem GetSecretValue GetItem Query Decrypt PutItem GetItem PutItem GetItem "
-    "Decrypt GetItem TransactWriteItems",
+    "Decrypt GetItem BatchGetItem TransactWriteItems",
     "UserToken": "BatchGetItem Decrypt BatchGetItem Decrypt",
     "Refresh": "BatchGetItem Decrypt BatchGetItem GetItem GetItem GetItem GetItem PutItem GetItem Decrypt GetSecretValue PutItem",
     # One Query for each of 16 shards, and what is due in one of them; then the keys of issuers.
