@@ -80,7 +80,7 @@ class Bootstrap:
     ):
         self.command, self.log, self.folder = [str(part) for part in command], log, folder
         self.environment = environment | variables
-        self._events: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._waiting: dict[str, _Waiting] = {}
         self._polls = 0
         self._out = 0
@@ -95,6 +95,7 @@ class Bootstrap:
 
     def start(self) -> Bootstrap:
         """Starts it, and returns when it asks for its first event."""
+        self._events = queue.SimpleQueue()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -145,6 +146,8 @@ class Bootstrap:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        # Who waits for its next event keeps a connection open until it is told.
+        self._events.put(None)
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -195,7 +198,13 @@ class Bootstrap:
                 with bootstrap._polled:
                     bootstrap._polls += 1
                     bootstrap._polled.notify_all()
-                waiting = bootstrap._events.get()
+                events = bootstrap._events
+                waiting = events.get()
+                if waiting is None:
+                    # It was stopped. Each that waited tells the next.
+                    events.put(None)
+                    self.close_connection = True
+                    return
                 with bootstrap._polled:
                     bootstrap._out += 1
                     bootstrap.most_at_once = max(bootstrap.most_at_once, bootstrap._out)

@@ -69,7 +69,12 @@ class Connection:
     def was_closed_by_the_server(self) -> bool:
         """Between two requests nothing is readable but the end."""
         sock = self._http.sock
-        return sock is not None and bool(select.select([sock], [], [], 0)[0])
+        if sock is None:
+            return False
+        # Not `select`, which ends at 1,024 open files.
+        waiting = select.poll()
+        waiting.register(sock, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def close(self) -> None:
         self._http.close()
