@@ -168,10 +168,7 @@ fn authorizer(services: &Services, store: &Arc<SqliteStore>) -> AuthorizeRequest
     let ports = services.ports();
     let minting =
         ports.authorizer_keys.clone().map(|keys| Minting { keys, random: Arc::clone(&ports.random) });
-    let issuers = match &services.config().issuers {
-        IssuerPolicy::Trusted(issuers) => issuers.clone(),
-        IssuerPolicy::AnyIssuer => Vec::new(),
-    };
+    let issuers = services.config().issuers.trusted().to_vec();
     let (verifier, digest) = (Arc::clone(&ports.verifier), Arc::clone(&ports.digest));
     AuthorizeRequest::new(store.clone(), verifier, digest, Arc::clone(&ports.clock), issuers, minting)
 }

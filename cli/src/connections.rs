@@ -128,9 +128,9 @@ fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
 }
 
 fn shown(it: &ConnectionShown) -> Value {
-    let (status, reason) = match &it.health {
-        Health::Active => ("ACTIVE", None),
-        Health::NeedsConsent { reason, .. } => ("NEEDS_CONSENT", Some(reason.as_str())),
+    let reason = match &it.health {
+        Health::Active => None,
+        Health::NeedsConsent { reason, .. } => Some(reason.as_str()),
     };
     let seconds = |at: Option<Timestamp>| at.map(Timestamp::as_seconds);
     json!({
@@ -138,7 +138,7 @@ fn shown(it: &ConnectionShown) -> Value {
         "workloadName": it.workload,
         "providerName": it.provider,
         "userKey": it.address.user,
-        "status": status,
+        "status": it.health.as_str(),
         "statusReason": reason,
         "scopes": it.granted,
         "requestedScopes": it.asked,

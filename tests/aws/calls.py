@@ -79,6 +79,13 @@ def request(action: str, resource: str, **context: Any) -> Request:
     return Request(action, resource, tuple(sorted(context.items())))
 
 
+def wrapping(operation: str, key: str, asked: dict[str, Any], **shown: str) -> Request:
+    """A use of a root key under an encryption context of exactly these members."""
+    assert set(asked["EncryptionContext"]) == set(shown), asked["EncryptionContext"]
+    context = {f"kms:EncryptionContext:{name}": value for name, value in shown.items()}
+    return request(f"kms:{operation}", key, **context, **{"kms:EncryptionContextKeys": tuple(sorted(shown))})
+
+
 class RecordingProxy(CountingProxy):
     """Stands before the emulators for one function."""
 
@@ -141,26 +148,15 @@ class RecordingProxy(CountingProxy):
         )  # fmt: skip
 
     def _kms(self, operation: str, asked: dict[str, Any]) -> Iterator[Call]:
+        # One call of a kind, whatever the version or whoever's key it is.
         if asked["KeyId"] == self._vault_key:
-            context = asked["EncryptionContext"]
-            assert list(sorted(context)) == ["purpose", "vault", "version"], context
-            keys = {f"kms:EncryptionContext:{name}": value for name, value in context.items()}
-            # One call of a kind, whatever the version and the purpose.
-            keys |= {"kms:EncryptionContext:version": "1", "kms:EncryptionContext:purpose": "vault"}
-            keys |= {"kms:EncryptionContextKeys": tuple(sorted(context))}
-            on, condition, asked_of_iam = "the CMK", "context vault, version, purpose", request(
-                f"kms:{operation}", VAULT_KEY, **keys
-            )  # fmt: skip
+            on, condition = "the CMK", "context vault, version, purpose"
+            vault = asked["EncryptionContext"]["vault"]
+            asked_of_iam = wrapping(operation, VAULT_KEY, asked, vault=vault, version="1", purpose="vault")
         elif asked["KeyId"] == self._authorizer_key:
-            context = asked["EncryptionContext"]
-            assert list(sorted(context)) == ["key", "purpose", "workload"], context
-            keys = {f"kms:EncryptionContext:{name}": value for name, value in context.items()}
-            # One call of a kind, whoever's key it is.
-            keys |= {"kms:EncryptionContext:workload": "w", "kms:EncryptionContext:key": "k"}
-            keys |= {"kms:EncryptionContextKeys": tuple(sorted(context))}
-            on, condition, asked_of_iam = "the root key of authorizers", "context purpose, workload, key", request(
-                f"kms:{operation}", AUTHORIZER_KEY, **keys
-            )  # fmt: skip
+            on, condition = "the root key of authorizers", "context purpose, workload, key"
+            purpose = asked["EncryptionContext"]["purpose"]
+            asked_of_iam = wrapping(operation, AUTHORIZER_KEY, asked, workload="w", key="k", purpose=purpose)
         else:
             on, condition = "a key of its owner's", "tag agent-identity:provider"
             asked_of_iam = request(f"kms:{operation}", EXTERNAL_KEY, **TAGGED)

@@ -39,12 +39,8 @@ struct Sample {
 impl Sample {
     /// The verified session, but for the workload access token that it may carry: that one is for the API alone.
     async fn answer(&self, agent: &str, headers: &HeaderMap) -> Response {
-        let shown = shown_token(headers);
-        let outcome = match shown {
-            Some(header) => match bearer_token(header) {
-                Some(token) => self.authorize.authorize(agent, &token).await,
-                None => Outcome::Unauthorized("no_bearer_token"),
-            },
+        let outcome = match shown_header(headers).and_then(bearer_token) {
+            Some(token) => self.authorize.authorize(agent, &token).await,
             None => Outcome::Unauthorized("no_bearer_token"),
         };
         let (name, reason) = outcome.log_fields();
@@ -110,7 +106,7 @@ impl Sample {
 }
 
 /// The one `Authorization` header; two are none, since which of them counts, others may see differently.
-fn shown_token(headers: &HeaderMap) -> Option<&str> {
+fn shown_header(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     match (all.next(), all.next()) {
         (Some(header), None) => header.to_str().ok(),

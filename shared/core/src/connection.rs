@@ -98,6 +98,16 @@ const fn told() -> bool {
     true
 }
 
+impl Health {
+    /// The stable code of a connection's status.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::NeedsConsent { .. } => "NEEDS_CONSENT",
+        }
+    }
+}
+
 /// Why a user must consent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

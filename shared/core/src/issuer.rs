@@ -84,6 +84,16 @@ pub enum IssuerPolicy {
     AnyIssuer,
 }
 
+impl IssuerPolicy {
+    /// The issuers that it names, if it names any.
+    pub fn trusted(&self) -> &[TrustedIssuer] {
+        match self {
+            Self::Trusted(issuers) => issuers,
+            Self::AnyIssuer => &[],
+        }
+    }
+}
+
 /// What a verified token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken {

@@ -5,6 +5,26 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The conversions by which a record holds a text that is valid by construction.
+macro_rules! parsed_text {
+    ($type:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(parsed: $type) -> Self {
+                parsed.0
+            }
+        }
+    };
+}
+pub(crate) use parsed_text;
+
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $allowed:expr, $pattern:literal) => {
         $(#[$doc])*
@@ -34,19 +54,7 @@ macro_rules! text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
+        parsed_text!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::grant::Principal;
+use crate::name::parsed_text;
 
 /// The longest ARN that is looked at, in bytes: what a row's key holds.
 const MAX_ARN: usize = 1024;
@@ -65,19 +66,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"*?:".contains(&byte))
 }
 
-impl TryFrom<String> for PrincipalArn {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
-    }
-}
-
-impl From<PrincipalArn> for String {
-    fn from(arn: PrincipalArn) -> Self {
-        arn.0
-    }
-}
+parsed_text!(PrincipalArn);
 
 impl fmt::Display for PrincipalArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::parsed_text;
 use crate::tag::Tags;
 use crate::{Id, Timestamp, WorkloadName};
 
@@ -96,19 +97,7 @@ impl ReturnUrl {
     }
 }
 
-impl TryFrom<String> for ReturnUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
-    }
-}
-
-impl From<ReturnUrl> for String {
-    fn from(url: ReturnUrl) -> Self {
-        url.0
-    }
-}
+parsed_text!(ReturnUrl);
 
 #[cfg(test)]
 mod tests {

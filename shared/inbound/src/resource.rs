@@ -1,8 +1,8 @@
 //! What clients may know of an agent before they have a token (RFC 9728).
 
+use agent_identity_core::Result;
 use agent_identity_core::WorkloadName;
 use agent_identity_core::authorizer::Authorizer;
-use agent_identity_core::{Result, Secret};
 use serde_json::{Value, json};
 
 use crate::AuthorizeRequest;
@@ -52,7 +52,7 @@ impl AuthorizeRequest {
     /// # Errors
     /// Those of the store.
     pub async fn protection(&self, agent: &WorkloadName) -> Result<Option<Protection>> {
-        let rules = self.rules(agent, &Secret::new("")).await?;
+        let rules = self.rules(agent, None).await?;
         let mut protection = Protection::default();
         for authorizer in rules.authorizers() {
             protection.add(authorizer);

@@ -11,7 +11,7 @@ use agent_identity_core::authorizer::{
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
 use agent_identity_core::issuer::{
-    IssuerPolicy, IssuerRecord, TokenRefused, TrustedIssuer, VerifiedToken, settle_subject_claim,
+    IssuerRecord, TokenRefused, TrustedIssuer, VerifiedToken, settle_subject_claim,
 };
 use agent_identity_core::name::AuthorizerName;
 use agent_identity_core::record::{self, Stored};
@@ -326,10 +326,7 @@ impl Services {
 
     /// The issuers that the deployment names, if it names any.
     pub(crate) fn trusted_issuers(&self) -> &[TrustedIssuer] {
-        match &self.config.issuers {
-            IssuerPolicy::Trusted(issuers) => issuers,
-            IssuerPolicy::AnyIssuer => &[],
-        }
+        self.config.issuers.trusted()
     }
 
     async fn create_authorizer_key(

@@ -150,16 +150,18 @@ impl Services {
         };
         let (mut found, mut looked_at, mut goes_on) = (Vec::new(), 0, None);
         let mut names = Names::default();
+        // Without a filter, one more than the page has says whether there is another.
+        let limit = page.max_results.saturating_add(1).min(MAX_BATCH);
         'groups: while let Some(of) = wanted.groups.get(group) {
             loop {
                 let query = Query {
                     kind: Kind::ConnectionEntry,
                     partition: of.partition(),
                     after: after.take(),
-                    limit: MAX_BATCH,
+                    limit,
                 };
                 let entries = self.ports.store.query(query).await?;
-                let is_last = entries.len() < MAX_BATCH;
+                let is_last = entries.len() < limit;
                 let addresses = entries
                     .iter()
                     .map(|entry| Ok(record::parse::<ConnectionAddress>(entry)?.value))

@@ -154,8 +154,10 @@ impl Services {
             let elapsed = self.ports.clock.elapsed();
             let lease = found.as_ref().and_then(|row| row.value.flight().lease.as_ref());
             let holder_is_dead = lease.is_some_and(|lease| self.watch.dead(key, lease, elapsed));
-            let taking = encoding::hex(&random::bytes::<8>(&*self.ports.random));
-            let owner = format!("{}.{taking}", self.instance);
+            let owner = || {
+                let taking = encoding::hex(&random::bytes::<8>(&*self.ports.random));
+                format!("{}.{taking}", self.instance)
+            };
             let look = Look { now: self.now(), elapsed, holder_is_dead, owner: &owner };
             match asking.look(key, found, &absent, look) {
                 Looked::Settled(found) => return Ok(Turn::Settled(found)),

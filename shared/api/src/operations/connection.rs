@@ -1,6 +1,6 @@
 //! Connections on the wire: operations of ours, in the style of AWS's.
 
-use agent_identity_core::connection::{ConnectionAddress, DEFAULT_LABEL, Health};
+use agent_identity_core::connection::{ConnectionAddress, Health};
 use agent_identity_core::grant::Principal;
 use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
 use agent_identity_service::connection::{ConnectionShown, ListConnections};
@@ -27,21 +27,18 @@ fn shown(connection: &ConnectionShown) -> Value {
     let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
     put("connectionId", json!(address.to_string()));
     put("userKey", json!(address.user));
-    put("label", json!(label(&address.target)));
+    put("label", json!(address.label()));
     put("scopes", json!(connection.granted));
     put("requestedScopes", json!(connection.asked));
     put("obtainedTime", json!(connection.obtained_at.as_seconds_f64()));
     put("refreshable", json!(connection.refreshable));
     put("failures", json!(connection.failures));
     let time = |at: Timestamp| json!(at.as_seconds_f64());
-    match health {
-        Health::Active => put("status", json!("ACTIVE")),
-        Health::NeedsConsent { reason, since, .. } => {
-            put("statusReason", json!(reason.as_str()));
-            put("statusTime", time(*since));
-            put("status", json!("NEEDS_CONSENT"))
-        }
-    };
+    put("status", json!(health.as_str()));
+    if let Health::NeedsConsent { reason, since, .. } = health {
+        put("statusReason", json!(reason.as_str()));
+        put("statusTime", time(*since));
+    }
     for (name, value) in [
         ("workloadName", connection.workload.as_ref().map(|name| json!(name))),
         ("providerName", connection.provider.as_ref().map(|name| json!(name))),
@@ -53,11 +50,6 @@ fn shown(connection: &ConnectionShown) -> Value {
         value.map(|value| put(name, value));
     }
     Value::Object(members)
-}
-
-/// The account's label in a target; what follows it is a digest of resources and audiences.
-fn label(target: &str) -> &str {
-    target.split_once('#').map_or(target, |(label, _)| if label.is_empty() { DEFAULT_LABEL } else { label })
 }
 
 pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::parsed_text;
+
 /// What stands before the name of the document (RFC 8615).
 const WELL_KNOWN: &str = "/.well-known/";
 
@@ -86,16 +88,4 @@ fn is_path(path: &str) -> bool {
     !path.starts_with("//") && !path.ends_with('/')
 }
 
-impl TryFrom<String> for DiscoveryUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
-    }
-}
-
-impl From<DiscoveryUrl> for String {
-    fn from(url: DiscoveryUrl) -> Self {
-        url.0
-    }
-}
+parsed_text!(DiscoveryUrl);

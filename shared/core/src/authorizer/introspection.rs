@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::discovery_url::{MAX_URL, after_scheme};
 use super::{Authorizer, AuthorizerKey};
 use crate::Secret;
-use crate::name::AuthorizerName;
+use crate::name::{AuthorizerName, parsed_text};
 use crate::seal::Context;
 
 /// `options.introspection`.
@@ -91,19 +91,7 @@ impl IntrospectionEndpoint {
     }
 }
 
-impl TryFrom<String> for IntrospectionEndpoint {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
-    }
-}
-
-impl From<IntrospectionEndpoint> for String {
-    fn from(endpoint: IntrospectionEndpoint) -> Self {
-        endpoint.0
-    }
-}
+parsed_text!(IntrospectionEndpoint);
 
 #[cfg(test)]
 mod tests {

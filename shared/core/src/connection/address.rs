@@ -61,6 +61,11 @@ impl ConnectionAddress {
         })
     }
 
+    /// The account's label: its target without the digest that resources and audiences add ([`super::ConnectionTarget::text`]).
+    pub fn label(&self) -> &str {
+        self.target.split_once('#').map_or(&self.target, |(label, _)| label)
+    }
+
     /// Where the connection is stored.
     pub fn key(&self) -> Key {
         Connection::key(self.workload, self.user, self.provider, &self.target)
@@ -99,6 +104,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_label_is_what_stands_before_resources_and_audiences() {
+        let address = |target: &str| ConnectionAddress {
+            workload: Id::from_bytes([1; 16]),
+            user: UserKey::from_digest([2; 32]),
+            provider: Id::from_bytes([3; 16]),
+            target: target.to_owned(),
+        };
+        for target in ["default", "default#0a1b"] {
+            assert_eq!(address(target).label(), "default", "{target}");
+        }
+    }
 
     proptest! {
         #[test]

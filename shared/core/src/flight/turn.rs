@@ -28,7 +28,7 @@ pub struct Asking<R: InFlight> {
 }
 
 /// A look at a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Look<'a> {
     /// The wall clock.
     pub now: Timestamp,
@@ -36,8 +36,8 @@ pub struct Look<'a> {
     pub elapsed: Duration,
     /// Whether the lease's holder shows no sign of life (`watch`).
     pub holder_is_dead: bool,
-    /// A name for a lease that nobody else uses, and that is used once.
-    pub owner: &'a str,
+    /// Makes a name for a lease that nobody else uses, and that is used once. Most looks need none.
+    pub owner: &'a (dyn Fn() -> String + Sync),
 }
 
 /// What to do after a look.
@@ -159,7 +159,7 @@ impl<R: InFlight> Asking<R> {
             None => (Condition::Absent, 1, absent()),
         };
         let Some(mut record) = record else { return Looked::Settled(None) };
-        let lease = record.flight_mut().depart(look.owner, look.now);
+        let lease = record.flight_mut().depart(&(look.owner)(), look.now);
         Looked::Take(Box::new(Taking {
             stored: Stored { key: key.clone(), version, value: record },
             condition,

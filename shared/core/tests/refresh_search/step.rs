@@ -114,7 +114,7 @@ impl Step<'_> {
         let asking =
             Asking { want, terms, began: seconds(began), patience: seconds(patience), limits: LIMITS };
         let valid = found.value.tokens.valid(now);
-        let look = Look { now, elapsed, holder_is_dead, owner: OWNERS[self.actor] };
+        let look = Look { now, elapsed, holder_is_dead, owner: &|| OWNERS[self.actor].to_owned() };
         let waits = want == Want::Read && lease.is_some() && !holder_is_dead;
         if self.broken(Broken::WaitWhileValid) && waits && self.world.now - began < 2 {
             return self.wait(began, valid);

@@ -75,10 +75,7 @@ impl KeyPrefetch {
         store: Arc<dyn Store>,
         policy: &IssuerPolicy,
     ) -> Self {
-        let configured = match policy {
-            IssuerPolicy::Trusted(records) => records.iter().map(|record| record.issuer.clone()).collect(),
-            IssuerPolicy::AnyIssuer => Vec::new(),
-        };
+        let configured = policy.trusted().iter().map(|record| record.issuer.clone()).collect();
         let shared = SharedKeys { store, clock, writes_keys: true };
         Self { http, shared, configured, failing: Mutex::default() }
     }
