@@ -178,7 +178,7 @@ struct LoggedEvents;
 
 impl Events for LoggedEvents {
     fn emit(&self, event: Event) {
-        let Event::NeedsConsent { workload, provider, user, reason, .. } = event;
-        tracing::warn!(%workload, %provider, %user, reason, "a connection needs a new consent");
+        let (what, detail) = (event.what(), event.detail());
+        tracing::warn!(what, %detail, "event");
     }
 }

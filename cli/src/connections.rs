@@ -1,14 +1,16 @@
-//! `agent-identity connections`: which there are, and how each does.
+//! `agent-identity connections`: which there are, how each does, and the end of one.
 
 use agent_identity_core::connection::{ConnectionAddress, Health};
+use agent_identity_core::revocation::Upstream;
 use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
 use agent_identity_service::connection::{ConnectionShown, ListConnections};
 use agent_identity_service::page::PageRequest;
+use agent_identity_service::revocation::Deleted;
 use clap::Subcommand;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use crate::store::{StoreArgs, administrator};
+use crate::store::{ReachArgs, StoreArgs, administrator};
 use crate::user::WhoArgs;
 use crate::{CommandResult, output};
 
@@ -31,6 +33,19 @@ enum ConnectionsCommand {
         /// Its id, as `list` prints it
         #[arg(value_name = "ID", value_parser = address)]
         id: ConnectionAddress,
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Print JSON on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete one: it gives nothing to anybody from here on, and its provider is told
+    Delete {
+        /// Its id, as `list` prints it
+        #[arg(value_name = "ID", value_parser = address)]
+        id: ConnectionAddress,
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
         #[command(flatten)]
         store: StoreArgs,
         /// Print JSON on one line
@@ -97,7 +112,34 @@ pub async fn run(args: ConnectionsArgs) -> CommandResult {
             let shown = shown(&services.get_connection(&admin, &id).await?);
             output::print(&if json { shown.to_string() } else { format!("{shown:#}") })
         }
+        ConnectionsCommand::Delete { id, reach, store, json } => {
+            let services = store.reaching(&reach).await?;
+            let deleted = services.delete_connection(&admin, &id).await?;
+            output::print(&if json { ended(&deleted).to_string() } else { told(&deleted) })
+        }
     }
+}
+
+/// What became of a deleted connection, for a person.
+pub fn told(deleted: &Deleted) -> String {
+    let at_provider = match deleted.upstream {
+        Upstream::Revoked => "its grant was revoked at the provider",
+        Upstream::Unsupported => "its grant could not be revoked at the provider",
+        Upstream::Queued => "its provider will be told again, for up to seven days",
+        Upstream::Failed => "its grant was not revoked at the provider, and nobody tries again",
+    };
+    let reason = deleted.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("{} is destroyed here; {at_provider}{reason}", deleted.address)
+}
+
+/// The same as JSON.
+pub fn ended(deleted: &Deleted) -> Value {
+    json!({
+        "connectionId": deleted.address.to_string(),
+        "local": "destroyed",
+        "upstream": deleted.upstream.as_str(),
+        "reason": deleted.reason,
+    })
 }
 
 fn until(end: Timestamp, now: Timestamp) -> String {

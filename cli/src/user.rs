@@ -1,13 +1,17 @@
 //! `agent-identity user`: banning users now, and not when their tokens end (D15).
 
+use std::sync::Arc;
+
 use agent_identity_core::WorkloadName;
 use agent_identity_core::name::UserId;
+use agent_identity_service::Services;
 use agent_identity_service::denial::{Ban, BlockUser, NamedUser, SignOutUser, UnblockUser};
+use agent_identity_service::revocation::OffboardUser;
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::store::{ReachArgs, StoreArgs, administrator};
-use crate::{CommandResult, output};
+use crate::{CommandResult, connections, output};
 
 /// Options of `user`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +28,22 @@ enum UserCommand {
     Unblock(BanArgs),
     /// Make a user sign in again
     SignOut(BanArgs),
+    /// Let a user in no more, for any agent, and delete all their connections
+    Offboard(OffboardArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("who").required(true).multiple(true).args(["issuer", "user_id"])))]
+struct OffboardArgs {
+    #[command(flatten)]
+    who: WhoArgs,
+    #[command(flatten)]
+    reach: Box<ReachArgs>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// A user, by the name that they are known by.
@@ -41,6 +61,10 @@ pub struct WhoArgs {
 }
 
 impl WhoArgs {
+    fn named(&self) -> CommandResult<NamedUser> {
+        Ok(self.user().ok_or("name the user by --issuer and --subject, or by --user-id")?)
+    }
+
     /// Whom, if anybody was named.
     pub fn user(&self) -> Option<NamedUser> {
         match (&self.issuer, &self.subject, &self.user_id) {
@@ -69,28 +93,65 @@ struct BanArgs {
     json: bool,
 }
 
+impl BanArgs {
+    async fn opened(&self) -> CommandResult<(Arc<Services>, Option<WorkloadName>, NamedUser)> {
+        let user = self.who.named()?;
+        Ok((self.store.reaching(&self.reach).await?, self.agent.clone(), user))
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When the store cannot be used, or there is no such agent.
 pub async fn run(args: UserArgs) -> CommandResult {
     let admin = administrator();
-    let (UserCommand::Block(whom) | UserCommand::Unblock(whom) | UserCommand::SignOut(whom)) = &args.command;
-    let (agent, user) = (whom.agent.clone(), whom.who.user());
-    let user = user.ok_or("name the user by --issuer and --subject, or by --user-id")?;
-    let services = whom.store.reaching(&whom.reach).await?;
-    let (ban, done) = match &args.command {
-        UserCommand::Block(_) => {
-            (services.block_user(admin.authorize(BlockUser { agent, user })?).await?, "is blocked")
+    match args.command {
+        UserCommand::Block(args) => {
+            let (services, agent, user) = args.opened().await?;
+            let ban = services.block_user(admin.authorize(BlockUser { agent, user })?).await?;
+            told(&args, &ban, "is blocked")
         }
-        UserCommand::Unblock(_) => {
-            (services.unblock_user(admin.authorize(UnblockUser { agent, user })?).await?, "is not blocked")
+        UserCommand::Unblock(args) => {
+            let (services, agent, user) = args.opened().await?;
+            let ban = services.unblock_user(admin.authorize(UnblockUser { agent, user })?).await?;
+            told(&args, &ban, "is not blocked")
         }
-        UserCommand::SignOut(_) => {
-            (services.sign_out_user(admin.authorize(SignOutUser { agent, user })?).await?, "is signed out")
+        UserCommand::SignOut(args) => {
+            let (services, agent, user) = args.opened().await?;
+            let ban = services.sign_out_user(admin.authorize(SignOutUser { agent, user })?).await?;
+            told(&args, &ban, "is signed out")
         }
-    };
-    told(whom, &ban, done)
+        UserCommand::Offboard(args) => offboard(args).await,
+    }
+}
+
+/// Calls again until all is deleted, and says each as it is.
+async fn offboard(args: OffboardArgs) -> CommandResult {
+    let (admin, user) = (administrator(), args.who.named()?);
+    let services = args.store.reaching(&args.reach).await?;
+    let mut deleted = Vec::new();
+    loop {
+        let action = OffboardUser { user: user.clone() };
+        let gone = services.offboard_user(admin.authorize(action)?).await?;
+        if !args.json {
+            for connection in &gone.deleted {
+                output::print(&connections::told(connection))?;
+            }
+        }
+        deleted.extend(gone.deleted);
+        if gone.complete {
+            break;
+        }
+    }
+    if args.json {
+        let ended: Vec<_> = deleted.iter().map(connections::ended).collect();
+        return output::print(&json!({ "blocked": true, "connections": ended }).to_string());
+    }
+    let count = deleted.len();
+    output::print(&format!(
+        "the user is blocked for all agents, which holds within 30 seconds; {count} connections were deleted"
+    ))
 }
 
 fn told(args: &BanArgs, ban: &Ban, done: &str) -> CommandResult {

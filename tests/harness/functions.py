@@ -40,6 +40,8 @@ DATA_PLANE = {
     "/identities/CompleteResourceTokenAuth",
     "/identities/ListConnections",
     "/identities/GetConnection",
+    "/identities/DeleteConnection",
+    "/identities/OffboardUser",
     "/identities/oauth2/authorize",
 }
 CALLBACK = "/identities/oauth2/callback/"

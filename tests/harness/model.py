@@ -17,7 +17,7 @@ OWN_MODELS = REPOSITORY / "shared" / "api" / "models"
 AUTHORIZER_OPERATIONS = ("PutAuthorizer", "GetAuthorizer", "DeleteAuthorizer", "ListAuthorizers")
 BAN_OPERATIONS = ("BlockUser", "UnblockUser", "SignOutUser")
 OWN_OPERATIONS = AUTHORIZER_OPERATIONS + BAN_OPERATIONS
-CONNECTION_OPERATIONS = ("ListConnections", "GetConnection")
+CONNECTION_OPERATIONS = ("ListConnections", "GetConnection", "DeleteConnection", "OffboardUser")
 
 # What issue 2 delivers; later work appends.
 OPERATIONS = (

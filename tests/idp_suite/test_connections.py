@@ -7,8 +7,9 @@ import pytest
 from botocore.config import Config
 
 from harness import model
-from harness.product import command, create_access_key
+from harness.product import Server, command, create_access_key
 from harness.stories import connected_user, make_user_provider, make_workload, stored_token, workload_token
+from harness.vendor import Vendor
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +139,72 @@ def test_the_command_line_says_the_same_beside_the_server(server, caller, place)
     assert table.count("active") == 4 and provider in table
     command("connections", "list", *data, expect=2)
     command("connections", "get", "nonsense", *data, expect=2)
+
+
+def alive(vendor, user):
+    """How many refresh tokens of a user the provider would still take; asking ends them."""
+    return vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"]
+
+
+def test_a_deleted_connection_is_gone_here_and_revoked_at_the_provider(control, caller, vendor, app, fresh):
+    agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
+    ada, bob = fresh("ada"), fresh("bob")
+    tokens = {user: connected_user(caller, agent, provider, user, app.return_url).token() for user in (ada, bob)}
+    assert all(vendor.call_api(token)[0] == 200 for token in tokens.values())
+    [shown] = listed(control, userId=ada)
+    ended = control.delete_connection(connectionId=shown["connectionId"])
+    ended.pop("ResponseMetadata")
+    assert ended == {"local": "destroyed", "upstream": "revoked"}
+    assert listed(control, userId=ada) == [] and len(listed(control, workloadName=agent)) == 1
+    assert vendor.call_api(tokens[ada])[0] == 401 and alive(vendor, ada) == 0, "the provider takes neither"
+    assert "accessToken" not in stored_token(caller, workload_token(caller, agent, ada), provider).json
+    caller.refused("DeleteConnection", 404, "ResourceNotFoundException", connectionId=shown["connectionId"])
+    assert vendor.call_api(tokens[bob])[0] == 200 and alive(vendor, bob) == 1, "another user's is as it was"
+
+
+def test_who_leaves_is_offboarded_in_one_call(control, caller, vendor, app, fresh):
+    agents = [make_workload(caller, fresh("agent"), app.return_url) for _ in range(2)]
+    providers = [make_user_provider(caller, vendor, fresh("people")) for _ in range(2)]
+    user = fresh("ada")
+    pairs = [(agent, provider) for agent in agents for provider in providers]
+    tokens = [connected_user(caller, agent, provider, user, app.return_url).token() for agent, provider in pairs]
+    ids = {it["connectionId"] for it in listed(control, userId=user)}
+    gone = control.offboard_user(userId=user)
+    assert gone["complete"] and {it["connectionId"] for it in gone["connections"]} == ids
+    assert {(it["local"], it["upstream"]) for it in gone["connections"]} == {("destroyed", "revoked")}
+    assert [vendor.call_api(token)[0] for token in tokens] == [401] * 4 and alive(vendor, user) == 0
+    caller.refused("GetWorkloadAccessTokenForUserId", 403, "AccessDeniedException", workloadName=agents[0], userId=user)
+    assert control.offboard_user(userId=user)["connections"] == []
+
+
+def test_the_command_line_deletes_and_offboards_beside_the_server(server, caller, vendor, app, fresh):
+    agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
+    ada, bob = fresh("ada"), fresh("bob")
+    tokens = {user: connected_user(caller, agent, provider, user, app.return_url).token() for user in (ada, bob)}
+    data, reach = ("--data", str(server.data)), ("--allow-egress", vendor.address)
+    [shown] = json.loads(command("connections", "list", "--user-id", ada, "--json", *data).stdout)
+    ended = json.loads(command("connections", "delete", shown["connectionId"], "--json", *data, *reach).stdout)
+    assert (ended["local"], ended["upstream"], ended["reason"]) == ("destroyed", "revoked", None)
+    command("connections", "delete", shown["connectionId"], *data, *reach, expect=1)
+    said = command("user", "offboard", "--user-id", bob, *data, *reach).stdout
+    assert "revoked at the provider" in said and "1 connections were deleted" in said
+    assert [vendor.call_api(token)[0] for token in tokens.values()] == [401, 401]
+    assert caller.ok("ListConnections", workloadName=agent)["connections"] == []
+    command("user", "offboard", *data, expect=2)
+
+
+def test_a_provider_that_is_out_of_reach_hears_later(server, caller, app, fresh):
+    gone = Vendor(clients=[])
+    narrow = Server(server.data.parent / fresh("elsewhere"), (gone.address,)).start()
+    try:
+        there = narrow.caller()
+        agent, provider = make_workload(there, "agent", app.return_url), make_user_provider(there, gone, "people")
+        connected_user(there, agent, provider, "ada", app.return_url)
+        [shown] = there.ok("ListConnections", userId="ada")["connections"]
+        gone.stop()
+        ended = there.ok("DeleteConnection", connectionId=shown["connectionId"])
+        assert (ended["local"], ended["upstream"]) == ("destroyed", "queued") and "people" in ended["reason"]
+        assert there.ok("ListConnections", userId="ada")["connections"] == []
+        there.close()
+    finally:
+        assert narrow.stop() == 0

@@ -347,6 +347,8 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
         "POST /identities/CompleteResourceTokenAuth",
         "POST /identities/ListConnections",
         "POST /identities/GetConnection",
+        "POST /identities/DeleteConnection",
+        "POST /identities/OffboardUser",
     } | BROWSER_ROUTES
     expected = dict.fromkeys(tokens, "TokensFunction") | {
         "POST /identities/{operation}": "CredentialsFunction",

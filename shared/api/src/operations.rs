@@ -119,6 +119,8 @@ operations! {
     // Of the plane that holds what they are about.
     ListConnections Data "/identities/ListConnections" OK => connection::list,
     GetConnection Data "/identities/GetConnection" OK => connection::get,
+    DeleteConnection Data "/identities/DeleteConnection" OK => connection::delete,
+    OffboardUser Data "/identities/OffboardUser" OK => connection::offboard,
 }
 
 /// Serves whatever is no page for a browser.
@@ -309,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 32);
+        assert_eq!(Operation::ALL.len(), 34);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
             assert_eq!(Operation::of(&Method::GET, operation.path()), None);

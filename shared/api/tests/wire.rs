@@ -179,6 +179,13 @@ const STORY: &[(&str, &str)] = &[
         r#"{"connectionId":"00000000000000000000000000000000.0000000000000000000000000000000000000000000000000000000000000000.00000000000000000000000000000000.default"}"#,
     ),
     ("GetConnection", r#"{"connectionId":"x"}"#),
+    (
+        "DeleteConnection",
+        r#"{"connectionId":"00000000000000000000000000000000.0000000000000000000000000000000000000000000000000000000000000000.00000000000000000000000000000000.default"}"#,
+    ),
+    ("DeleteConnection", "{}"),
+    ("OffboardUser", r#"{"userId":"ada"}"#),
+    ("OffboardUser", r#"{"issuer":"https://idp.example"}"#),
     ("UnblockUser", r#"{"issuer":"https://idp.example","subject":"ada","userId":"ada"}"#),
     ("UnblockUser", "{}"),
     ("DeleteOauth2CredentialProvider", r#"{"name":"gh"}"#),

@@ -6,7 +6,6 @@ use agent_identity_core::port::{Event, Events};
 use async_trait::async_trait;
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use serde_json::{Value, json};
 
 use crate::AwsConnection;
 use crate::fault::fault;
@@ -47,7 +46,7 @@ impl EventBridgeEvents {
         for events in pending.chunks(AT_ONCE) {
             if let Err(reason) = self.send(events).await {
                 for event in events {
-                    let (detail_type, detail) = describe(event);
+                    let (detail_type, detail) = (event.what(), event.detail());
                     tracing::error!(%reason, detail_type, %detail, "an event could not be sent");
                 }
                 sent = Err(reason);
@@ -58,12 +57,11 @@ impl EventBridgeEvents {
 
     async fn send(&self, events: &[Event]) -> Result<(), String> {
         let entries = events.iter().map(|event| {
-            let (detail_type, detail) = describe(event);
             PutEventsRequestEntry::builder()
                 .source(SOURCE)
                 .event_bus_name(&self.bus)
-                .detail_type(detail_type)
-                .detail(detail.to_string())
+                .detail_type(event.what())
+                .detail(event.detail().to_string())
                 .build()
         });
         let answer = self
@@ -82,23 +80,6 @@ impl EventBridgeEvents {
     }
 }
 
-/// `detail-type` and `detail` of an event.
-fn describe(event: &Event) -> (&'static str, Value) {
-    match event {
-        Event::NeedsConsent { workload, provider, user, reason, at } => (
-            "Connection Needs Consent",
-            json!({
-                "version": 1,
-                "workloadId": workload.to_string(),
-                "providerId": provider.to_string(),
-                "userKey": user.to_string(),
-                "reason": reason,
-                "at": at.as_seconds_f64(),
-            }),
-        ),
-    }
-}
-
 #[async_trait]
 impl Events for EventBridgeEvents {
     fn emit(&self, event: Event) {
@@ -106,7 +87,7 @@ impl Events for EventBridgeEvents {
         if pending.len() < MAX_PENDING {
             pending.push(event);
         } else {
-            let (detail_type, detail) = describe(&event);
+            let (detail_type, detail) = (event.what(), event.detail());
             tracing::error!(detail_type, %detail, "an event was dropped: too many wait");
         }
     }

@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use agent_identity_core::port::{
-    Event, Events as _, SecretStore as _, SigningAlgorithm, SigningKeys as _, StoredSecret,
+    Event, Events as _, Party, SecretStore as _, SigningAlgorithm, SigningKeys as _, StoredSecret,
 };
 use agent_identity_core::provider::SecretReference;
+use agent_identity_core::revocation::Upstream;
 use agent_identity_core::seal::{Key32, KeyWrapper as _};
 use agent_identity_core::store::{Condition, Consistency, Due, Key, Kind, Query, Store as _, Write};
 use agent_identity_core::user::UserKey;
@@ -155,13 +156,16 @@ async fn messages(sent: &Sent) {
     );
     queue.send((0..11).map(|index| format!("message {index}")).collect()).await.unwrap();
     let events = EventBridgeEvents::new(sent.connection(|_| (200, "{}")), "bus".to_owned());
-    events.emit(Event::NeedsConsent {
+    let of = Party {
         workload: Id::from_bytes([1; 16]),
         provider: Id::from_bytes([2; 16]),
         user: UserKey::from_digest([3; 32]),
-        reason: "invalid_grant",
-        at: Timestamp::from_millis(1_790_000_000_500),
-    });
+    };
+    let at = Timestamp::from_millis(1_790_000_000_500);
+    events.emit(Event::NeedsConsent { of, reason: "invalid_grant", at });
+    events.emit(Event::Recovered { of, at });
+    events.emit(Event::Revoked { of, upstream: Upstream::Unsupported, at });
+    events.emit(Event::ProviderSuspended { provider: of.provider, reason: "invalid_client", at });
     events.flush().await;
     events.flush().await;
 }

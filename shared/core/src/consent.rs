@@ -148,6 +148,8 @@ pub enum Failure {
     CodePutOff,
     /// The provider's registration changed in between (D3).
     ProviderChanged,
+    /// The user was blocked or signed out in between (D15).
+    UserDenied,
 }
 
 impl Failure {
@@ -164,6 +166,7 @@ impl Failure {
                 "the provider asked to wait when it was given the code, and a code is sent only once; start again"
             }
             Self::ProviderChanged => "the credential provider was changed in between; start again",
+            Self::UserDenied => "the user was blocked or signed out in between",
         }
     }
 }

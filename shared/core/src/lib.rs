@@ -25,6 +25,7 @@ pub mod provider;
 pub mod random;
 pub mod record;
 pub mod refresh;
+pub mod revocation;
 pub mod seal;
 pub mod secret;
 pub mod store;

@@ -1,10 +1,14 @@
 //! The smaller ports: digests, secrets, signing keys, events, meters.
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 
-use crate::provider::SecretReference;
+use crate::provider::{Oauth2Provider, SecretReference};
+use crate::revocation::Upstream;
 use crate::seal::SealError;
 use crate::store::StoreError;
+use crate::user::UserKey;
+use crate::workload::Workload;
 use crate::{Id, ProviderName, Secret, Timestamp};
 
 /// SHA-256. A port only because `core` has no cryptography of its own.
@@ -149,22 +153,92 @@ pub trait SigningKeys: Send + Sync {
     }
 }
 
-/// What happened to a connection, for whoever must act on it.
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// The workload's id.
+    pub workload: Id<Workload>,
+    /// The provider's id.
+    pub provider: Id<Oauth2Provider>,
+    /// The user.
+    pub user: UserKey,
+}
+
+/// What happened, for whoever must act on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A user must consent again.
     NeedsConsent {
-        /// The workload's id.
-        workload: Id<crate::workload::Workload>,
-        /// The provider's id.
-        provider: Id<crate::provider::Oauth2Provider>,
-        /// The user.
-        user: crate::user::UserKey,
+        /// Whose connection.
+        of: Party,
         /// Why: a stable code such as `invalid_grant`, `lost_rotation`, `provider_changed`.
         reason: &'static str,
         /// When.
         at: Timestamp,
     },
+    /// A user has consented again, where that was needed.
+    Recovered {
+        /// Whose connection.
+        of: Party,
+        /// When.
+        at: Timestamp,
+    },
+    /// A connection was destroyed, and this is what became of its grant at the provider.
+    Revoked {
+        /// Whose connection it was.
+        of: Party,
+        /// What became of it.
+        upstream: Upstream,
+        /// When.
+        at: Timestamp,
+    },
+    /// The refreshes of a provider are suspended (D8).
+    ProviderSuspended {
+        /// The provider's id.
+        provider: Id<Oauth2Provider>,
+        /// Why: a stable code.
+        reason: &'static str,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl Event {
+    /// What happened, as a stable text: the `detail-type` of EventBridge.
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::NeedsConsent { .. } => "Connection Needs Consent",
+            Self::Recovered { .. } => "Connection Recovered",
+            Self::Revoked { .. } => "Connection Revoked",
+            Self::ProviderSuspended { .. } => "Provider Suspended",
+        }
+    }
+
+    /// To whom and why, as a JSON object. Ids and stable codes: no name, no secret.
+    pub fn detail(&self) -> Value {
+        let (of, more, at) = match self {
+            Self::NeedsConsent { of, reason, at } => (Ok(of), Some(("reason", *reason)), at),
+            Self::Recovered { of, at } => (Ok(of), None, at),
+            Self::Revoked { of, upstream, at } => (Ok(of), Some(("upstream", upstream.as_str())), at),
+            Self::ProviderSuspended { provider, reason, at } => {
+                (Err(provider), Some(("reason", *reason)), at)
+            }
+        };
+        let mut detail = match of {
+            Ok(Party { workload, provider, user }) => json!({
+                "version": 1,
+                "workloadId": workload.to_string(),
+                "providerId": provider.to_string(),
+                "userKey": user.to_string(),
+            }),
+            Err(provider) => json!({ "version": 1, "providerId": provider.to_string() }),
+        };
+        if let Value::Object(members) = &mut detail {
+            members.extend(more.map(|(name, value)| (name.to_owned(), json!(value))));
+            members.insert("at".to_owned(), json!(at.as_seconds_f64()));
+        }
+        detail
+    }
 }
 
 /// Tells others what happened. Must not fail the request that caused it.

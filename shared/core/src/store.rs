@@ -32,6 +32,8 @@ pub enum Kind {
     Connection,
     /// Where connections are found: partition = user, workload or provider, sort = the connection's id.
     ConnectionEntry,
+    /// A grant to be ended at its provider: partition = user.
+    Revocation,
     /// A client-credentials token: partition = digest of its parameters (D24).
     ClientToken,
     /// A consent session, by the digest of its handle.
@@ -60,7 +62,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -81,6 +83,7 @@ impl Kind {
         Self::AccessKey,
         Self::VaultKey,
         Self::ConnectionEntry,
+        Self::Revocation,
     ];
 
     /// The kind with this text form.
@@ -99,6 +102,7 @@ impl Kind {
             Self::ApiKeyProviderName => "api-key-provider-name",
             Self::Connection => "connection",
             Self::ConnectionEntry => "connection-entry",
+            Self::Revocation => "revocation",
             Self::ClientToken => "client-token",
             Self::ConsentSession => "consent-session",
             Self::UserKey => "user-key",

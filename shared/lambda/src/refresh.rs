@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agent_identity_aws::SqsQueue;
 use agent_identity_jose::{KeyPrefetch, Renewed};
 use agent_identity_service::Services;
-use agent_identity_service::due::DueConnection;
+use agent_identity_service::due::DueWork;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
@@ -87,7 +87,7 @@ async fn tick(services: &Services, queue: &SqsQueue, keys: &KeyPrefetch) -> Resu
 }
 
 async fn put_due(services: &Services, queue: &SqsQueue) -> Result<usize, StartError> {
-    let due = services.due_connections(LIMIT_PER_SHARD).await?;
+    let due = services.due_work(LIMIT_PER_SHARD).await?;
     let found = due.len();
     let bodies = due.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     // What could not be sent is still due, and comes with the next tick.
@@ -131,9 +131,9 @@ async fn messages(services: &Arc<Services>, records: Vec<SqsMessage>) -> Value {
 
 async fn message(services: &Services, body: &str) -> Result<(), String> {
     let began = Instant::now();
-    let due: DueConnection = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    let outcome = services.refresh_connection(&due.key).await.map_err(|error| error.to_string())?;
+    let due: DueWork = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let outcome = services.work_off(&due).await.map_err(|error| error.to_string())?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(outcome = outcome.as_str(), micros, "refresh");
+    tracing::info!(outcome, micros, "refresh");
     Ok(())
 }

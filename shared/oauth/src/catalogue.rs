@@ -13,6 +13,8 @@ use agent_identity_core::name::Scope;
 use agent_identity_core::provider::{ClientAuthentication, Vendor};
 use serde::{Deserialize, Deserializer};
 
+use crate::revocation::RevocationWay;
+
 pub use scopes::ScopeRules;
 
 /// What is known of one vendor.
@@ -22,9 +24,12 @@ pub struct Facts {
     /// The endpoints; `None` where they differ by tenant and come from the provider's configuration.
     #[serde(default)]
     pub endpoints: Option<Endpoints>,
-    /// Where tokens are revoked (RFC 7009), where that is known.
+    /// Where tokens are revoked, where that is known; may have `{client_id}` in it.
     #[serde(default)]
     pub revocation_endpoint: Option<String>,
+    /// How tokens are revoked there.
+    #[serde(default)]
+    pub revocation_way: RevocationWay,
     /// How a client proves itself when its configuration does not say; `None` leaves it to the server's metadata.
     #[serde(default)]
     pub client_authentication: Option<ClientAuthentication>,

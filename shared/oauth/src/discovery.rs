@@ -24,6 +24,9 @@ pub struct Server {
     pub token_endpoint: String,
     /// Where refreshes go, if not to the token endpoint.
     pub refresh_endpoint: Option<String>,
+    /// `revocation_endpoint` (RFC 7009); `None` where the server has none, as far as is known.
+    #[serde(default)]
+    pub revocation_endpoint: Option<String>,
     /// `token_endpoint_auth_methods_supported`; empty where the server does not say.
     pub token_endpoint_auth_methods: Vec<String>,
     /// `code_challenge_methods_supported`; `None` where the server does not say.
@@ -73,6 +76,7 @@ fn configured(metadata: &ServerMetadata) -> Result<Server, OauthError> {
         authorization_endpoint: metadata.authorization_endpoint.clone(),
         token_endpoint: metadata.token_endpoint.clone(),
         refresh_endpoint: None,
+        revocation_endpoint: None,
         token_endpoint_auth_methods: metadata.token_endpoint_auth_methods.clone(),
         code_challenge_methods: None,
         iss_parameter: false,

@@ -10,6 +10,7 @@ pub mod discovery;
 mod endpoint;
 mod error;
 mod parameter;
+pub mod revocation;
 pub mod token;
 
 pub use error::OauthError;

@@ -20,6 +20,7 @@ use crate::parameter::{self, Parameters, escape};
 pub use response::{
     MAX_ACCESS_TOKEN, MAX_LIFE, MAX_REFRESH_TOKEN, RefusalCode, TokenFailure, Tokens, parse_token_response,
 };
+pub(crate) use response::{error_code, members, retry_after};
 
 /// How this product names itself to providers. Some (Reddit) throttle who does not.
 pub(crate) const USER_AGENT: &str = concat!("agent-identity/", env!("CARGO_PKG_VERSION"));
@@ -90,15 +91,22 @@ pub struct TokenRequest<'a> {
     pub custom_parameters: &'a BTreeMap<String, String>,
 }
 
+impl TokenBody {
+    /// The parameters as a body, and its content type.
+    pub(crate) fn write(self, parameters: &Parameters<'_>) -> (&'static str, String) {
+        match self {
+            Self::Form => ("application/x-www-form-urlencoded", parameter::form(parameters)),
+            Self::Json => ("application/json", json(parameters)),
+        }
+    }
+}
+
 impl TokenRequest<'_> {
     /// The request. The same values give the same bytes.
     pub fn build(&self) -> HttpRequest {
         let facts = catalogue::facts(self.registration.vendor);
         let parameters = self.parameters(facts);
-        let (content_type, body) = match facts.token_body {
-            TokenBody::Form => ("application/x-www-form-urlencoded", parameter::form(&parameters)),
-            TokenBody::Json => ("application/json", json(&parameters)),
-        };
+        let (content_type, body) = facts.token_body.write(&parameters);
         let mut headers = vec![
             ("accept", Secret::new("application/json")),
             ("content-type", Secret::new(content_type)),
@@ -128,7 +136,7 @@ impl TokenRequest<'_> {
 
     fn parameters(&self, facts: &'static Facts) -> Parameters<'_> {
         let mut parameters = self.grant_parameters(facts);
-        parameters.extend(self.proof_parameters());
+        parameters.extend(proof_parameters(&self.registration.client_id, self.proof));
         let fixed = if self.is_refresh() { &facts.refresh_params } else { &facts.token_params };
         parameters.extend(fixed.iter().map(|(name, value)| (name.into(), value.into())));
         parameters.extend(targets(self.resources, self.audiences));
@@ -175,20 +183,21 @@ impl TokenRequest<'_> {
             }
         }
     }
+}
 
-    fn proof_parameters(&self) -> Parameters<'_> {
-        let client_id = || ("client_id".into(), self.registration.client_id.as_str().into());
-        match self.proof {
-            // A second way to name the client in one request is refused by some (RFC 6749 §2.3).
-            ClientProof::Basic(_) => Vec::new(),
-            ClientProof::Post(secret) => vec![client_id(), ("client_secret".into(), secret.expose().into())],
-            ClientProof::Assertion(assertion) => vec![
-                client_id(),
-                ("client_assertion_type".into(), ASSERTION_TYPE.into()),
-                ("client_assertion".into(), assertion.expose().into()),
-            ],
-            ClientProof::Public => vec![client_id()],
-        }
+/// What of a client's proof stands in the body.
+pub(crate) fn proof_parameters<'a>(client_id: &'a str, proof: ClientProof<'a>) -> Parameters<'a> {
+    let client_id = || ("client_id".into(), client_id.into());
+    match proof {
+        // A second way to name the client in one request is refused by some (RFC 6749 §2.3).
+        ClientProof::Basic(_) => Vec::new(),
+        ClientProof::Post(secret) => vec![client_id(), ("client_secret".into(), secret.expose().into())],
+        ClientProof::Assertion(assertion) => vec![
+            client_id(),
+            ("client_assertion_type".into(), ASSERTION_TYPE.into()),
+            ("client_assertion".into(), assertion.expose().into()),
+        ],
+        ClientProof::Public => vec![client_id()],
     }
 }
 
@@ -198,7 +207,7 @@ fn scope<'a>(facts: &Facts, scopes: impl IntoIterator<Item = &'a Scope>) -> Stri
 }
 
 /// Both halves are form-encoded before they are joined (RFC 6749 §2.3.1): a colon in them would move the border.
-fn basic(client_id: &str, secret: &Secret) -> Secret {
+pub(crate) fn basic(client_id: &str, secret: &Secret) -> Secret {
     let pair = format!("{}:{}", escape(client_id), escape(secret.expose()));
     Secret::new(format!("Basic {}", STANDARD.encode(pair)))
 }

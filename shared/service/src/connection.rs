@@ -210,6 +210,19 @@ impl Services {
         shown.into_iter().next().ok_or_else(no_connection)
     }
 
+    /// Whether the principal may do this to a connection.
+    ///
+    /// # Errors
+    /// `AccessDenied`, which says nothing of whether there is such a connection.
+    pub(crate) async fn check_managed(
+        &self,
+        principal: &Principal,
+        operation: &'static str,
+        address: &ConnectionAddress,
+    ) -> Result<()> {
+        self.may_manage(principal, operation, address).await.map(drop)
+    }
+
     /// The names of a connection's workload and provider, if the principal may manage it.
     ///
     /// # Errors
@@ -233,6 +246,27 @@ impl Services {
             ));
         }
         Ok(names)
+    }
+
+    /// Connections of a user, at most so many, and whether these are all.
+    pub(crate) async fn connections_of(
+        &self,
+        user: &NamedUser,
+        limit: usize,
+    ) -> Result<(Vec<ConnectionAddress>, bool)> {
+        let mut found = Vec::new();
+        for user in self.keys_of(user).await?.0 {
+            let (kind, partition) = (Kind::ConnectionEntry, ConnectionGroup::User(user).partition());
+            // Each key is asked for once, and what is beyond the limit is what the same call finds first the next time.
+            let query = Query { kind, partition, after: None, limit: limit.saturating_add(1) };
+            for entry in self.ports.store.query(query).await? {
+                if found.len() == limit {
+                    return Ok((found, false));
+                }
+                found.push(record::parse::<ConnectionAddress>(&entry)?.value);
+            }
+        }
+        Ok((found, true))
     }
 
     async fn wanted(&self, action: &ListConnections) -> Result<Wanted> {
@@ -335,7 +369,7 @@ impl Services {
     }
 }
 
-fn no_connection() -> Error {
+pub(crate) fn no_connection() -> Error {
     Error::new(
         ErrorKind::NotFound,
         "there is no such connection; ListConnections has the ids of those that there are",

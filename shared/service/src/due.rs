@@ -7,6 +7,7 @@ use agent_identity_core::flight::{InFlight as _, LEASE_LIFE};
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::refresh::{RefreshTerms, Verdict, Want};
+use agent_identity_core::revocation::Upstream;
 use agent_identity_core::store::{
     Condition, Consistency, DUE_SHARDS, Due, Key, Kind, Row, StoreError, Write,
 };
@@ -24,10 +25,11 @@ const PATIENCE: Duration = LEASE_LIFE.saturating_add(Duration::from_secs(5));
 /// When what could not be opened to destroy its refresh token is tried again. Until then nobody else can open it either.
 const FORGET_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
-/// A connection to look at, as it travels through a queue: `{"version":1,"key":{"partition":"…","sort":"…"}}`.
+/// Something to look at, as it travels through a queue: `{"version":1,"key":{"partition":"…","sort":"…"}}` for a connection,
+/// with `"kind":"revocation"` before the partition for a grant that its provider is to be told has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Message", into = "Message")]
-pub struct DueConnection {
+pub struct DueWork {
     /// Its row.
     pub key: Key,
 }
@@ -42,27 +44,58 @@ struct Message {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MessageKey {
+    #[serde(default, skip_serializing_if = "WorkKind::is_connection")]
+    kind: WorkKind,
     partition: String,
     sort: String,
+}
+
+/// What may be due.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WorkKind {
+    #[default]
+    Connection,
+    Revocation,
+}
+
+impl WorkKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_connection(&self) -> bool {
+        *self == Self::Connection
+    }
+
+    fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Connection => Some(Self::Connection),
+            Kind::Revocation => Some(Self::Revocation),
+            _ => None,
+        }
+    }
 }
 
 /// The only form of the message so far.
 const MESSAGE_VERSION: u32 = 1;
 
-impl From<DueConnection> for Message {
-    fn from(DueConnection { key: Key { partition, sort, .. } }: DueConnection) -> Self {
-        Self { version: MESSAGE_VERSION, key: MessageKey { partition, sort } }
+impl From<DueWork> for Message {
+    fn from(DueWork { key: Key { kind, partition, sort } }: DueWork) -> Self {
+        let kind = WorkKind::of(kind).unwrap_or_default();
+        Self { version: MESSAGE_VERSION, key: MessageKey { kind, partition, sort } }
     }
 }
 
-impl TryFrom<Message> for DueConnection {
+impl TryFrom<Message> for DueWork {
     type Error = String;
 
     fn try_from(Message { version, key }: Message) -> Result<Self, String> {
         if version != MESSAGE_VERSION {
             return Err(format!("has version {version}; this release reads {MESSAGE_VERSION}"));
         }
-        Ok(Self { key: Key::of(Kind::Connection, key.partition, key.sort) })
+        let kind = match key.kind {
+            WorkKind::Connection => Kind::Connection,
+            WorkKind::Revocation => Kind::Revocation,
+        };
+        Ok(Self { key: Key::of(kind, key.partition, key.sort) })
     }
 }
 
@@ -78,7 +111,7 @@ pub enum Refreshed {
     InFlight,
     /// There is no such connection.
     Gone,
-    /// Its workload or its provider was deleted, so that it gives nothing to anybody (D9). It is never due again.
+    /// Its workload or its provider was deleted, so that it gives nothing to anybody (D9). It was destroyed, and its provider told.
     Orphaned,
     /// Its user must consent again, which was announced.
     NeedsConsent(Reason),
@@ -110,20 +143,31 @@ impl Refreshed {
 }
 
 impl Services {
-    /// The connections that are due now, at most `limit_per_shard` of each shard, the longest due first. What is left over
+    /// What is due now, at most `limit_per_shard` of each shard, the longest due first. What is left over
     /// is still due at the next tick. Reads what is due and nothing else.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn due_connections(&self, limit_per_shard: usize) -> Result<Vec<DueConnection>> {
+    pub async fn due_work(&self, limit_per_shard: usize) -> Result<Vec<DueWork>> {
         let now = self.now();
         let mut found = Vec::new();
         for shard in 0..DUE_SHARDS {
             let rows = self.ports.store.due(shard, now, limit_per_shard).await?;
-            let connections = rows.into_iter().filter(|row| row.key.kind == Kind::Connection);
-            found.extend(connections.map(|row| DueConnection { key: row.key }));
+            let work = rows.into_iter().filter(|row| WorkKind::of(row.key.kind).is_some());
+            found.extend(work.map(|row| DueWork { key: row.key }));
         }
         Ok(found)
+    }
+
+    /// Does what is due, and says what it came to as a stable code. Told twice, it does it once, or what is as good as once.
+    ///
+    /// # Errors
+    /// As [`Services::refresh_connection`].
+    pub async fn work_off(&self, due: &DueWork) -> Result<&'static str> {
+        if due.key.kind == Kind::Revocation {
+            return Ok(self.revoke_due(&due.key).await?.map_or("gone", Upstream::as_str));
+        }
+        Ok(self.refresh_connection(&due.key).await?.as_str())
     }
 
     /// `RefreshConnection`: refreshes a connection if it is due, in the same turn and by the same rules as a read does. Told
@@ -147,7 +191,9 @@ impl Services {
             }
         };
         let Some(provider) = self.provider_in_use(&stored.value).await? else {
-            self.never_due(row).await?;
+            if let Some(pending) = self.destroy(&stored).await? {
+                self.tell(pending).await;
+            }
             return Ok(Refreshed::Orphaned);
         };
         let terms = terms(&provider);
@@ -262,7 +308,7 @@ impl Services {
     }
 
     /// Whether it was written: somebody else's newer row stays as it is, with the due entry that they gave it.
-    async fn write_unless_newer(&self, write: Write) -> Result<bool> {
+    pub(crate) async fn write_unless_newer(&self, write: Write) -> Result<bool> {
         match self.ports.store.write(vec![write]).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict(_)) => Ok(false),

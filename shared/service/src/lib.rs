@@ -22,6 +22,7 @@ pub mod page;
 pub mod principal;
 pub mod read_ahead;
 mod refresh;
+pub mod revocation;
 mod server;
 mod standing;
 mod token_call;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use agent_identity_core::connection::{Connection, Reason, TokenMaterial};
+use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::LOSER_PATIENCE;
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
@@ -153,6 +154,7 @@ impl Services {
             Err(error) => (Called::nothing(Outcome::NotSent, error), None),
         };
         let Called { outcome, material, trouble } = called;
+        let mut before = taken.stored().value.clone();
         let landed = self
             .land(taken, outcome.clone(), |connection| {
                 let (Some(material), Some(key)) = (&material, &key) else {
@@ -162,7 +164,18 @@ impl Services {
                 connection.tokens.sealed = self.seal_connection(key, connection, generation, material)?;
                 Ok(())
             })
-            .await?;
+            .await;
+        let landed = match (landed, &outcome, &material, &key) {
+            (Err(error), Outcome::Tokens(renewal), Some(material), Some(key))
+                if error.kind() == ErrorKind::Conflict =>
+            {
+                before.tokens.generation = before.tokens.generation.saturating_add(1);
+                before.tokens.expires_at = renewal.expires_at;
+                self.revoke_what_came(before, key, material).await?;
+                return Err(error);
+            }
+            (landed, _, _, _) => landed?,
+        };
         let verdict = outcome.verdict(&landed);
         let connection = match verdict {
             Verdict::Dead(reason) => self.announce(landed.stored, terms(provider), reason).await,
@@ -240,13 +253,8 @@ impl Services {
         terms: RefreshTerms,
         reason: Reason,
     ) -> Connection {
-        self.ports.events.emit(Event::NeedsConsent {
-            workload: stored.value.workload,
-            provider: stored.value.provider,
-            user: stored.value.user,
-            reason: reason.as_str(),
-            at: self.now(),
-        });
+        let of = stored.value.address().party();
+        self.ports.events.emit(Event::NeedsConsent { of, reason: reason.as_str(), at: self.now() });
         let announced = stored.value.announced();
         let due = due(&stored.key, &announced, terms, self.now());
         let told = async {

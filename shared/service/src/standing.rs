@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::refresh::standing::{Cause, Heard, Judgement, Standing, Stop};
 use agent_identity_core::{Error, Id, Timestamp, random};
@@ -59,6 +60,8 @@ impl Services {
         match (cause(before), cause(after)) {
             (before, Some(after)) if before != Some(after) => {
                 tracing::error!(provider = %provider.name, cause = after.as_str(), "the refreshes of a provider are suspended");
+                let reason = after.as_str();
+                self.ports.events.emit(Event::ProviderSuspended { provider: provider.id, reason, at: now });
             }
             (Some(before), None) => {
                 tracing::warn!(provider = %provider.name, cause = before.as_str(), "the refreshes of a provider go on");

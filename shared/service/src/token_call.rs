@@ -9,7 +9,9 @@ use agent_identity_core::http::{HttpError, HttpRequest};
 use agent_identity_core::provider::{ClientAuthentication, Oauth2Provider};
 use agent_identity_core::{Error, Id, Result, Secret};
 use agent_identity_oauth::assertion;
+use agent_identity_oauth::catalogue;
 use agent_identity_oauth::discovery::Server;
+use agent_identity_oauth::revocation::RevocationWay;
 use agent_identity_oauth::token::{
     ClientProof, RefusalCode, TokenFailure, TokenGrant, TokenRequest, Tokens, parse_token_response,
 };
@@ -124,6 +126,21 @@ impl Services {
 }
 
 impl Client {
+    /// How the client proves itself.
+    pub(crate) fn proof(&self) -> ClientProof<'_> {
+        match &self.proof {
+            Proof::Basic(secret) => ClientProof::Basic(secret),
+            Proof::Post(secret) => ClientProof::Post(secret),
+            Proof::Assertion(assertion) => ClientProof::Assertion(assertion),
+        }
+    }
+
+    /// Whether the provider has a way to revoke, which takes access tokens and no others.
+    pub(crate) fn ends_by_access_token(&self, provider: &Oauth2Provider) -> bool {
+        let way = catalogue::facts(provider.registration.vendor).revocation_way;
+        self.server.revocation_endpoint.is_some() && way != RevocationWay::Rfc7009
+    }
+
     /// The token request for a grant.
     pub(crate) fn request(
         &self,
@@ -133,16 +150,11 @@ impl Client {
         audiences: &[String],
         custom_parameters: &BTreeMap<String, String>,
     ) -> HttpRequest {
-        let proof = match &self.proof {
-            Proof::Basic(secret) => ClientProof::Basic(secret),
-            Proof::Post(secret) => ClientProof::Post(secret),
-            Proof::Assertion(assertion) => ClientProof::Assertion(assertion),
-        };
         TokenRequest {
             registration: &provider.registration,
             server: &self.server,
             grant,
-            proof,
+            proof: self.proof(),
             resources,
             audiences,
             custom_parameters,

@@ -14,7 +14,7 @@ use agent_identity_core::provider::Vendor;
 use agent_identity_core::store::{Condition, Due, Key, Kind, Row, Store as _, Write};
 use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
 use agent_identity_service::Services;
-use agent_identity_service::due::{DueConnection, Refreshed};
+use agent_identity_service::due::{DueWork, Refreshed};
 use agent_identity_service::oauth2_provider::{DeleteOauth2Provider, UpdateOauth2Provider};
 use agent_identity_service::oauth2_token::Oauth2TokenAnswer;
 use agent_identity_service::workload::DeleteWorkload;
@@ -36,7 +36,7 @@ fn pass(world: &World, seconds: u64) {
 }
 
 async fn due(services: &Services) -> Vec<Key> {
-    services.due_connections(100).await.unwrap().into_iter().map(|due| due.key).collect()
+    services.due_work(100).await.unwrap().into_iter().map(|due| due.key).collect()
 }
 
 const SEVEN_DAYS: i64 = 7 * 24 * 3600;
@@ -249,7 +249,7 @@ async fn a_loss_of_which_nobody_heard_is_announced_again_by_the_schedule() {
 }
 
 #[tokio::test]
-async fn d9_connections_of_a_deleted_provider_or_workload_leave_the_index() {
+async fn d9_connections_of_a_deleted_provider_or_workload_are_destroyed() {
     for workload in [false, true] {
         let (world, _) = World::connected(600).await;
         if workload {
@@ -263,7 +263,8 @@ async fn d9_connections_of_a_deleted_provider_or_workload_leave_the_index() {
         }
         pass(&world, 400);
         assert_eq!(tick(&world.services).await, ["orphaned"]);
-        assert_eq!(row(&world).due, None);
+        let kinds = [Kind::Connection, Kind::ConnectionEntry, Kind::Revocation];
+        assert!(!world.store.rows().iter().any(|row| kinds.contains(&row.key.kind)), "it was destroyed");
         assert!(tick(&world.services).await.is_empty());
         assert!(world.provider.seen("refresh_token").is_empty());
     }
@@ -388,24 +389,29 @@ async fn a_tick_takes_no_more_of_a_shard_than_it_is_told_and_the_longest_due_fir
             .unwrap();
     }
     world.store.write(vec![Write::Delete { key: row.key, version }]).await.unwrap();
-    let found = world.services.due_connections(1).await.unwrap();
+    let found = world.services.due_work(1).await.unwrap();
     assert_eq!(found.iter().map(|due| due.key.sort.as_str()).collect::<Vec<_>>(), ["earlier"]);
 }
 
 #[test]
 fn the_message_of_a_due_connection_has_one_form() {
-    let due = DueConnection { key: Key::of(Kind::Connection, "w#u", "p#default") };
+    let due = DueWork { key: Key::of(Kind::Connection, "w#u", "p#default") };
     let text = r##"{"version":1,"key":{"partition":"w#u","sort":"p#default"}}"##;
     assert_eq!(serde_json::to_string(&due).unwrap(), text);
-    assert_eq!(serde_json::from_str::<DueConnection>(text).unwrap(), due);
+    assert_eq!(serde_json::from_str::<DueWork>(text).unwrap(), due);
+    let revocation = DueWork { key: Key::of(Kind::Revocation, "u", "r") };
+    let text = r#"{"version":1,"key":{"kind":"revocation","partition":"u","sort":"r"}}"#;
+    assert_eq!(serde_json::to_string(&revocation).unwrap(), text);
+    assert_eq!(serde_json::from_str::<DueWork>(text).unwrap(), revocation);
     for wrong in [
         r#"{"version":2,"key":{"partition":"w","sort":"p"}}"#,
         r#"{"key":{"partition":"w","sort":"p"}}"#,
         r#"{"version":1,"key":{"partition":"w"}}"#,
         r#"{"version":1,"key":{"partition":"w","sort":"p","kind":"workload"}}"#,
+        r#"{"version":1,"key":{"kind":"user-key","partition":"w","sort":"p"}}"#,
         r#"{"version":1,"key":{"partition":"w","sort":"p"},"more":1}"#,
         "{}",
     ] {
-        assert!(serde_json::from_str::<DueConnection>(wrong).is_err(), "{wrong}");
+        assert!(serde_json::from_str::<DueWork>(wrong).is_err(), "{wrong}");
     }
 }

@@ -112,7 +112,8 @@ async fn d5_an_outage_longer_than_the_token_ends_no_grant() {
     let wat = world.later(301).await;
     world.provider.will(Reply::Tokens("second", 600));
     assert_eq!(world.token(&wat).await.unwrap(), "access-second");
-    assert!(world.events.0.lock().unwrap().is_empty());
+    let events = world.events.0.lock().unwrap();
+    assert!(events.iter().all(|event| matches!(event, Event::ProviderSuspended { .. })), "{events:?}");
 }
 
 #[tokio::test]
@@ -121,8 +122,14 @@ async fn a_dead_grant_leads_to_a_new_consent_and_is_announced() {
     let wat = world.later(601).await;
     world.provider.will(Reply::Error("invalid_grant"));
     assert!(matches!(world.get(&wat).await.unwrap(), Oauth2TokenAnswer::Consent { .. }));
-    let events = world.events.0.lock().unwrap();
+    let events = std::mem::take(&mut *world.events.0.lock().unwrap());
     assert!(matches!(events.as_slice(), [Event::NeedsConsent { reason: "invalid_grant", .. }]), "{events:?}");
+    world.consent_again(&wat, "second").await;
+    let events = std::mem::take(&mut *world.events.0.lock().unwrap());
+    assert!(matches!(events.as_slice(), [Event::Recovered { .. }]), "{events:?}");
+    // Where nothing was lost nothing is recovered.
+    world.consent_again(&wat, "third").await;
+    assert!(world.events.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -133,7 +140,11 @@ async fn a_client_that_the_provider_refuses_is_the_providers_trouble_and_no_cons
     let (kind, message) = refused(world.get(&wat).await);
     assert_eq!(kind, ErrorKind::Validation);
     assert!(message.contains("invalid_client") && message.contains("calendar"), "{message}");
-    assert!(world.events.0.lock().unwrap().is_empty());
+    let events = std::mem::take(&mut *world.events.0.lock().unwrap());
+    assert!(
+        matches!(events.as_slice(), [Event::ProviderSuspended { reason: "invalid_client", .. }]),
+        "{events:?}"
+    );
     let wat = world.later(10).await;
     world.provider.will(Reply::Tokens("second", 600));
     assert_eq!(world.token(&wat).await.unwrap(), "access-second");

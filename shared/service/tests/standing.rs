@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agent_identity_core::connection::{Connection, Health};
 use agent_identity_core::error::ErrorKind;
+use agent_identity_core::port::Event;
 use agent_identity_core::store::Kind;
 use agent_identity_core::{ProviderName, Secret};
 use agent_identity_service::oauth2_provider::UpdateOauth2Provider;
@@ -59,7 +60,8 @@ async fn d8_a_client_that_is_refused_is_not_sent_again_for_another_user_until_a_
         pass(&world, 1);
         world.provider.will(Reply::Tokens("third", 600));
         assert_eq!(world.token(&wat(&world, "ada").await).await.unwrap(), "access-third");
-        assert!(world.events.0.lock().unwrap().is_empty());
+        let events = world.events.0.lock().unwrap();
+        assert!(matches!(events.as_slice(), [Event::ProviderSuspended { .. }]), "{events:?}");
     }
 }
 
@@ -108,7 +110,11 @@ async fn d8_a_wave_of_dead_grants_is_held_and_ends_none() {
         assert_eq!(refusal(&world, user).await.0, ErrorKind::Throttling, "{user}");
     }
     assert_eq!(sent(&world), 6, "the rest are not even sent");
-    assert_eq!(world.events.0.lock().unwrap().len(), 5);
+    let events = std::mem::take(&mut *world.events.0.lock().unwrap());
+    let (suspended, lost): (Vec<_>, Vec<_>) =
+        events.iter().partition(|event| matches!(event, Event::ProviderSuspended { .. }));
+    assert!(matches!(suspended.as_slice(), [Event::ProviderSuspended { reason: "invalid_grant_wave", .. }]));
+    assert_eq!(lost.len(), 5);
     let active =
         world.store.rows().iter().filter(|row| row.key.kind == Kind::Connection).fold(0, |active, row| {
             let connection: Connection = serde_json::from_slice(&row.bytes).unwrap();
@@ -145,7 +151,7 @@ async fn a_provider_that_does_not_answer_is_left_alone_after_five_silences() {
 async fn d8_what_is_due_of_a_suspended_provider_is_put_off_without_a_call() {
     let world = connected(3).await;
     pass(&world, 400);
-    let due = world.services.due_connections(100).await.unwrap();
+    let due = world.services.due_work(100).await.unwrap();
     assert_eq!(due.len(), 3);
     world.provider.will(Reply::Error("invalid_client"));
     for (before, connection) in due.iter().enumerate() {
@@ -155,9 +161,9 @@ async fn d8_what_is_due_of_a_suspended_provider_is_put_off_without_a_call() {
         assert_eq!(world.store.take_calls().write, if before == 0 { 2 } else { 1 }, "no lease is taken");
     }
     assert_eq!(sent(&world), 1);
-    assert!(world.services.due_connections(100).await.unwrap().is_empty());
+    assert!(world.services.due_work(100).await.unwrap().is_empty());
     pass(&world, 2);
-    for connection in world.services.due_connections(100).await.unwrap() {
+    for connection in world.services.due_work(100).await.unwrap() {
         world.provider.will(Reply::Tokens("second", 600));
         let outcome = world.services.refresh_connection(&connection.key).await.unwrap();
         assert_eq!(outcome.as_str(), "renewed");

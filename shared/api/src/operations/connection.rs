@@ -4,11 +4,12 @@ use agent_identity_core::connection::{ConnectionAddress, Health};
 use agent_identity_core::grant::Principal;
 use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
 use agent_identity_service::connection::{ConnectionShown, ListConnections};
+use agent_identity_service::revocation::{Deleted, OffboardUser};
 use serde_json::{Map, Value, json};
 
 use super::authorize;
 use super::shapes::{list as list_of, page};
-use super::user::named_user;
+use super::user::{named_user, user};
 use crate::fields::Members;
 use crate::{Api, Failure};
 
@@ -61,6 +62,33 @@ pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Res
     let action = authorize(principal, body.finish(action)?)?;
     let page = api.services.list_connections(action).await?;
     Ok(list_of("connections", page.items.iter().map(shown).collect(), page.next_token))
+}
+
+fn ended(deleted: &Deleted) -> Map<String, Value> {
+    let Deleted { upstream, reason, .. } = deleted;
+    let mut members = Map::new();
+    members.insert("local".to_owned(), json!("destroyed"));
+    members.insert("upstream".to_owned(), json!(upstream.as_str()));
+    members.extend(reason.as_ref().map(|reason| ("reason".to_owned(), json!(reason))));
+    members
+}
+
+pub(super) async fn delete(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let address = body.finish(address(&body))?;
+    Ok(Value::Object(ended(&api.services.delete_connection(principal, &address).await?)))
+}
+
+pub(super) async fn offboard(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let user = body.finish(user(&body))?;
+    let action = authorize(principal, OffboardUser { user })?;
+    let gone = api.services.offboard_user(action).await?;
+    let of = |deleted: &Deleted| {
+        let mut members = ended(deleted);
+        members.insert("connectionId".to_owned(), json!(deleted.address.to_string()));
+        Value::Object(members)
+    };
+    let connections: Vec<Value> = gone.deleted.iter().map(of).collect();
+    Ok(json!({ "connections": connections, "complete": gone.complete }))
 }
 
 pub(super) async fn get(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {

@@ -14,7 +14,7 @@ use crate::{Api, Failure};
 const MAX_NAME: usize = 1024;
 
 /// The user: an issuer and their subject there, or an id that callers vouch for.
-fn user(body: &Members) -> Option<NamedUser> {
+pub(super) fn user(body: &Members) -> Option<NamedUser> {
     match named_user(body)? {
         Some(user) => Some(user),
         None => {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Connection;
 use crate::Id;
+use crate::port::Party;
 use crate::provider::Oauth2Provider;
 use crate::store::{Key, Kind};
 use crate::user::UserKey;
@@ -81,6 +82,13 @@ impl ConnectionAddress {
         ];
         let sort = self.to_string();
         groups.map(|group| Key::of(Kind::ConnectionEntry, group.partition(), sort.clone()))
+    }
+}
+
+impl ConnectionAddress {
+    /// Whose it is.
+    pub const fn party(&self) -> Party {
+        Party { workload: self.workload, provider: self.provider, user: self.user }
     }
 }
 

@@ -74,6 +74,7 @@ fn the_configuration_decides_on_client_authentication_then_the_vendor_then_the_s
         authorization_endpoint: String::new(),
         token_endpoint: "https://as.example/token".to_owned(),
         refresh_endpoint: None,
+        revocation_endpoint: None,
         token_endpoint_auth_methods: methods.iter().map(|method| (*method).to_owned()).collect(),
         code_challenge_methods: None,
         iss_parameter: false,

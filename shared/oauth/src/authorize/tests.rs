@@ -20,6 +20,7 @@ impl Given {
             authorization_endpoint: "https://as.example/authorize".to_owned(),
             token_endpoint: "https://as.example/token".to_owned(),
             refresh_endpoint: None,
+            revocation_endpoint: None,
             token_endpoint_auth_methods: Vec::new(),
             code_challenge_methods: None,
             iss_parameter: false,

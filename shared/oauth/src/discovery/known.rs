@@ -36,6 +36,7 @@ pub fn known_server(vendor: Vendor, tenant_id: Option<&str>) -> Result<Server, O
         authorization_endpoint: fill(&endpoints.authorization_endpoint),
         token_endpoint: fill(&endpoints.token_endpoint),
         refresh_endpoint: endpoints.refresh_endpoint.as_deref().map(fill),
+        revocation_endpoint: facts.revocation_endpoint.clone(),
         token_endpoint_auth_methods: facts
             .client_authentication
             .map(method_name)

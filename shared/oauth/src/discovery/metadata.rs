@@ -64,6 +64,11 @@ pub fn parse_metadata(url: &str, response: &HttpResponse) -> Result<Server, Oaut
         },
         token_endpoint: endpoint("token_endpoint")?,
         refresh_endpoint: None,
+        // Nobody loses a login over one that is not usable.
+        revocation_endpoint: document
+            .contains_key("revocation_endpoint")
+            .then(|| endpoint("revocation_endpoint").ok())
+            .flatten(),
         token_endpoint_auth_methods: list(&document, "token_endpoint_auth_methods_supported")
             .unwrap_or_default(),
         code_challenge_methods: list(&document, "code_challenge_methods_supported"),

@@ -152,7 +152,7 @@ fn unusable(reason: impl Into<String>) -> TokenFailure {
 }
 
 /// The body as members: a JSON object, or a form (GitHub without `Accept`, Facebook of old).
-fn members(response: &HttpResponse) -> Option<Map<String, Value>> {
+pub(crate) fn members(response: &HttpResponse) -> Option<Map<String, Value>> {
     if response.body.len() > MAX_BODY {
         return None;
     }
@@ -168,7 +168,7 @@ fn members(response: &HttpResponse) -> Option<Map<String, Value>> {
 
 /// The error that an answer names, whatever its status: GitHub and Slack say it with 200. Empty if it says only that there
 /// is one.
-fn error_code(members: &Map<String, Value>) -> Option<&str> {
+pub(crate) fn error_code(members: &Map<String, Value>) -> Option<&str> {
     match members.get("error") {
         Some(Value::String(code)) if !code.is_empty() => Some(code),
         Some(Value::Object(_) | Value::Bool(true)) => Some(""),
@@ -192,7 +192,7 @@ fn failure(facts: &Facts, code: &str, response: &HttpResponse) -> TokenFailure {
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). Its other form, a date, means nothing without a clock.
-fn retry_after(response: &HttpResponse) -> Option<Duration> {
+pub(crate) fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let seconds: u64 = response.header("retry-after")?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_WAIT))
 }

@@ -6,14 +6,16 @@ use agent_identity_core::connection::{Connection, Health, HeldTokens, TokenMater
 use agent_identity_core::consent::{
     self, ConsentSession, Failure, ReturnTo, SESSION_LIFE, SessionUri, Stage,
 };
+use agent_identity_core::denial::{UserDenials, denies};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::{Flight, InFlight, LOSER_PATIENCE};
 use agent_identity_core::grant::{Action, Principal, Role};
 use agent_identity_core::name::UserId;
+use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::seal::Key32;
-use agent_identity_core::store::{Condition, Consistency, Key, StoreError};
+use agent_identity_core::store::{Condition, Consistency, Key, StoreError, Write};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName};
 use agent_identity_oauth::catalogue;
@@ -238,6 +240,7 @@ impl Services {
         let refreshable = tokens.refresh_token.is_some();
         let material =
             TokenMaterial { access_token: tokens.access_token, refresh_token: tokens.refresh_token };
+        let (denials, began) = (UserDenials::key(session.user), session.expires_at.minus(SESSION_LIFE));
         let mut ended = session.clone();
         ended.stage = Stage::Completed;
         ended.flight_mut().arrive();
@@ -265,7 +268,18 @@ impl Services {
                 health: Health::Active,
                 flight: Flight::after(before.as_ref().map(|held| &held.value.flight)),
             };
+            // D15: until the connection is there. Who bans a user and then looks for their connections finds all that will ever be.
+            let denial = self.insist(|| self.ports.store.get(&denials, Consistency::Strong)).await?;
+            if denies(UserDenials::of_row(denial.as_ref())?.of(session.workload), Some(began), None).is_some()
+            {
+                self.revoke_what_came(connection, user_key, &material).await?;
+                return self.fail(taken, Failure::UserDenied).await;
+            }
             connection.tokens.sealed = self.seal_connection(user_key, &connection, generation, &material)?;
+            let still_let_in = Write::Check {
+                key: denials.clone(),
+                condition: denial.map_or(Condition::Absent, |row| Condition::Version(row.version)),
+            };
             let condition =
                 before.as_ref().map_or(Condition::Absent, |held| Condition::Version(held.version));
             let mut writes = vec![
@@ -279,8 +293,15 @@ impl Services {
                 )?,
             ];
             writes.extend(self.enter(&connection.address()).await?);
+            writes.push(still_let_in);
             match self.insist(|| self.ports.store.write(writes.clone())).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if before.is_some_and(|held| matches!(held.value.health, Health::NeedsConsent { .. })) {
+                        let of = connection.address().party();
+                        self.ports.events.emit(Event::Recovered { of, at: self.now() });
+                    }
+                    return Ok(());
+                }
                 Err(StoreError::Conflict(0)) => {
                     // An earlier attempt whose answer was lost: only who sent the code completes its session.
                     if self.is_completed(&taken.stored().key).await? {

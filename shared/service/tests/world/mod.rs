@@ -28,7 +28,9 @@ use agent_identity_core::workload::ReturnUrl;
 use agent_identity_core::{Clock, Id, ProviderName, Result, Secret, Timestamp, WorkloadName};
 use agent_identity_service::api_key_provider::GivenSecret;
 use agent_identity_service::consent::{CompleteConsent, ProviderReturn, UserIdentifier};
-use agent_identity_service::oauth2_provider::{CreateOauth2Provider, GetOauth2Provider, GivenConfig};
+use agent_identity_service::oauth2_provider::{
+    CreateOauth2Provider, GetOauth2Provider, GivenConfig, UpdateOauth2Provider,
+};
 use agent_identity_service::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest};
 use agent_identity_service::workload::CreateWorkload;
 use agent_identity_service::workload_token::{IssueWorkloadTokenForJwt, IssueWorkloadTokenForUserId};
@@ -297,6 +299,11 @@ impl World {
         let action =
             CreateOauth2Provider { name: ProviderName::parse(name).unwrap(), config, tags: BTreeMap::new() };
         self.services.create_oauth2_provider(self.admin.authorize(action).unwrap()).await.unwrap();
+    }
+
+    pub async fn update_provider(&self, name: &str, config: GivenConfig) {
+        let action = UpdateOauth2Provider { name: ProviderName::parse(name).unwrap(), config };
+        self.services.update_oauth2_provider(self.admin.authorize(action).unwrap()).await.unwrap();
     }
 
     pub async fn provider_id(&self, name: &str) -> Id<agent_identity_core::provider::Oauth2Provider> {
