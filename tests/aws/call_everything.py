@@ -239,6 +239,26 @@ def lose_grants(functions: RecordedFunctions, caller: Caller, vendor: Vendor, ap
         look_at_connections(caller, agent, user)
         assert vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"] == 1
         notice(functions, consent)
+    end_connections(functions, caller, vendor, app, fresh)
+
+
+def end_connections(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:
+    """One at once, one by the schedule since its provider does not hear, and one that its workload took with it."""
+    agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
+    one, another, third = (fresh("user") for _ in range(3))
+    for user in (one, another):
+        connect(caller, agent, provider, app, user)
+    [shown] = caller.ok("ListConnections", userId=one)["connections"]
+    assert caller.ok("DeleteConnection", connectionId=shown["connectionId"])["upstream"] == "revoked"
+    vendor.make_revocation_trouble("status", status=503)
+    assert [it["upstream"] for it in caller.ok("OffboardUser", userId=another)["connections"]] == ["queued"]
+    # Once more in vain, and then not.
+    for works in (False, True):
+        vendor.make_revocation_trouble(*(() if works else ("status",)))
+        assert deliver(functions, until_due(functions)) == []
+    short_lived(vendor, caller, agent, provider, app, third)
+    caller.ok("DeleteWorkloadIdentity", name=agent)
+    assert deliver(functions, until_due(functions)) == []
 
 
 def look_at_connections(caller: Caller, agent: str, user: str) -> None:

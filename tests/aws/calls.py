@@ -79,11 +79,11 @@ def request(action: str, resource: str, **context: Any) -> Request:
     return Request(action, resource, tuple(sorted(context.items())))
 
 
-def wrapping(operation: str, key: str, asked: dict[str, Any], **shown: str) -> Request:
+def wrapping(operation: str, root: str, asked: dict[str, Any], /, **shown: str) -> Request:
     """A use of a root key under an encryption context of exactly these members."""
     assert set(asked["EncryptionContext"]) == set(shown), asked["EncryptionContext"]
     context = {f"kms:EncryptionContext:{name}": value for name, value in shown.items()}
-    return request(f"kms:{operation}", key, **context, **{"kms:EncryptionContextKeys": tuple(sorted(shown))})
+    return request(f"kms:{operation}", root, **context, **{"kms:EncryptionContextKeys": tuple(sorted(shown))})
 
 
 class RecordingProxy(CountingProxy):

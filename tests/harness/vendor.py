@@ -168,6 +168,14 @@ class Vendor:
         """As `make_publishing_trouble`, for the introspection endpoint."""
         self.control("introspection-trouble", {"kind": kind, **more})
 
+    def make_revocation_trouble(self, kind: str = "none", **more: Any) -> None:
+        """The same for the revocation endpoint."""
+        self.control("revocation-trouble", {"kind": kind, **more})
+
+    def live_grants_of(self, user: str) -> int:
+        """How many refresh tokens of a user would still be taken. Asking ends them."""
+        return self.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"]
+
     def revoke(self, token: str, client_id: str) -> None:
         """As the client that has no secret (RFC 7009)."""
         form = urlencode({"token": token, "client_id": client_id}).encode()

@@ -49,6 +49,11 @@ export function createControl({ provider, issued, Storage, log, setKeys, publish
       published.introspection.trouble = trouble;
       return trouble;
     },
+    /** The same for the revocation endpoint. */
+    'POST /control/revocation-trouble': (trouble) => {
+      published.revocation.trouble = trouble;
+      return trouble;
+    },
     'POST /control/clients': async (metadata) => {
       await new Storage('Client').upsert(metadata.client_id, metadata);
       // Finding it makes the provider check the metadata, so that a mistake shows here.

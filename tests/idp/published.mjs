@@ -3,16 +3,18 @@
 import { suffer } from './trouble.mjs';
 
 const DOCUMENTS = { '/.well-known/openid-configuration': 'metadata', '/jwks': 'keys' };
-const INTROSPECTION = '/token/introspection';
+const ASKED = { '/token/introspection': 'introspection', '/token/revocation': 'revocation' };
 
 export function watchPublished(openid) {
-  const state = { counts: { metadata: 0, keys: 0 }, troubles: {}, introspection: { count: 0, trouble: {} } };
+  const unasked = () => ({ count: 0, trouble: {} });
+  const state = { counts: { metadata: 0, keys: 0 }, troubles: {}, introspection: unasked(), revocation: unasked() };
 
   const answer = (request, response) => {
     const proceed = () => openid(request, response);
-    if (request.url === INTROSPECTION) {
-      state.introspection.count += 1;
-      return suffer(state.introspection.trouble, response, proceed);
+    const asked = state[ASKED[request.url]];
+    if (asked) {
+      asked.count += 1;
+      return suffer(asked.trouble, response, proceed);
     }
     const document = DOCUMENTS[request.url];
     if (!document) return proceed();

@@ -141,11 +141,6 @@ def test_the_command_line_says_the_same_beside_the_server(server, caller, place)
     command("connections", "get", "nonsense", *data, expect=2)
 
 
-def alive(vendor, user):
-    """How many refresh tokens of a user the provider would still take; asking ends them."""
-    return vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"]
-
-
 def test_a_deleted_connection_is_gone_here_and_revoked_at_the_provider(control, caller, vendor, app, fresh):
     agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
     ada, bob = fresh("ada"), fresh("bob")
@@ -156,10 +151,10 @@ def test_a_deleted_connection_is_gone_here_and_revoked_at_the_provider(control, 
     ended.pop("ResponseMetadata")
     assert ended == {"local": "destroyed", "upstream": "revoked"}
     assert listed(control, userId=ada) == [] and len(listed(control, workloadName=agent)) == 1
-    assert vendor.call_api(tokens[ada])[0] == 401 and alive(vendor, ada) == 0, "the provider takes neither"
+    assert vendor.call_api(tokens[ada])[0] == 401 and vendor.live_grants_of(ada) == 0, "the provider takes neither"
     assert "accessToken" not in stored_token(caller, workload_token(caller, agent, ada), provider).json
     caller.refused("DeleteConnection", 404, "ResourceNotFoundException", connectionId=shown["connectionId"])
-    assert vendor.call_api(tokens[bob])[0] == 200 and alive(vendor, bob) == 1, "another user's is as it was"
+    assert vendor.call_api(tokens[bob])[0] == 200 and vendor.live_grants_of(bob) == 1, "another user's is as it was"
 
 
 def test_who_leaves_is_offboarded_in_one_call(control, caller, vendor, app, fresh):
@@ -172,7 +167,7 @@ def test_who_leaves_is_offboarded_in_one_call(control, caller, vendor, app, fres
     gone = control.offboard_user(userId=user)
     assert gone["complete"] and {it["connectionId"] for it in gone["connections"]} == ids
     assert {(it["local"], it["upstream"]) for it in gone["connections"]} == {("destroyed", "revoked")}
-    assert [vendor.call_api(token)[0] for token in tokens] == [401] * 4 and alive(vendor, user) == 0
+    assert [vendor.call_api(token)[0] for token in tokens] == [401] * 4 and vendor.live_grants_of(user) == 0
     caller.refused("GetWorkloadAccessTokenForUserId", 403, "AccessDeniedException", workloadName=agents[0], userId=user)
     assert control.offboard_user(userId=user)["connections"] == []
 
