@@ -34,6 +34,9 @@ const REAP_EVERY: Duration = Duration::from_secs(30);
 /// How many of them at once.
 const REAP_AT_ONCE: usize = 1000;
 
+/// How often what is due is refreshed: a token of a minute is refreshed half a minute before it ends.
+const TICK_EVERY: Duration = Duration::from_secs(10);
+
 /// How long requests that are under way have to end after a signal: longer than a call to a provider may take.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -272,6 +275,8 @@ impl Server {
             }
         });
         let prefetch = tokio::spawn(prefetch_keys(Arc::clone(&self.local.services), self.stopping.clone()));
+        let services = Arc::clone(&self.local.services);
+        let schedule = tokio::spawn(refresh_what_is_due(services, self.work.clone(), self.stopping.clone()));
         let open = accept::until(stop, &self.stopping, self.listener, self.router).await;
         self.stopping.cancel();
         self.work.close();
@@ -284,7 +289,24 @@ impl Server {
         }
         reaper.abort();
         prefetch.abort();
+        schedule.abort();
         all_ended
+    }
+}
+
+/// Refreshes what is due, as the refresh function does on AWS, until `stopping`. What is under way then ends as requests do.
+async fn refresh_what_is_due(services: Arc<Services>, work: TaskTracker, stopping: CancellationToken) {
+    let refresh_for_ever = async {
+        loop {
+            if let Err(error) = services.tick(|working| work.spawn(working)).await {
+                tracing::warn!(%error, "what is due could not be looked at");
+            }
+            tokio::time::sleep(TICK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = refresh_for_ever => {}
     }
 }
 

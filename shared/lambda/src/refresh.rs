@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agent_identity_aws::SqsQueue;
 use agent_identity_jose::{KeyPrefetch, Renewed};
 use agent_identity_service::Services;
-use agent_identity_service::due::DueWork;
+use agent_identity_service::due::{DueWork, LIMIT_PER_SHARD};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
@@ -17,9 +17,6 @@ use tracing::Instrument as _;
 
 use crate::environment::variable;
 use crate::{EnvironmentError, StartError, start};
-
-/// Most connections of one shard that a tick puts on the queue; what is over comes with the next.
-const LIMIT_PER_SHARD: usize = 500;
 
 /// What wakes the function.
 #[derive(Deserialize)]

@@ -1,5 +1,7 @@
 //! The scheduled refresh: what is due is found by the due index, and each connection refreshed on its own (`design.md` 8).
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_core::connection::{Connection, Reason};
@@ -12,7 +14,9 @@ use agent_identity_core::store::{
     Condition, Consistency, DUE_SHARDS, Due, Key, Kind, Row, StoreError, Write,
 };
 use agent_identity_core::{Error, Result, Timestamp};
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use crate::Services;
 use crate::flight::{Turn, due};
@@ -73,6 +77,15 @@ impl WorkKind {
         }
     }
 }
+
+/// Most rows of one shard that a tick looks at; what is over comes with the next.
+pub const LIMIT_PER_SHARD: usize = 500;
+
+/// How much of what is due is done at the same time: as long as one waits for its provider, others may do.
+pub const AT_ONCE: usize = 64;
+
+/// What a tick does of what is due.
+pub type WorkOff = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The only form of the message so far.
 const MESSAGE_VERSION: u32 = 1;
@@ -157,6 +170,38 @@ impl Services {
             found.extend(work.map(|row| DueWork { key: row.key }));
         }
         Ok(found)
+    }
+
+    /// A tick where the schedule and those who work for it are one process: does what is due now, [`AT_ONCE`] at the same time, and
+    /// says how much that was. A task that dies takes no other with it. Each outcome is stored when it returns, and logged.
+    ///
+    /// # Errors
+    /// Those of the store, when it is asked what is due.
+    pub async fn tick(self: &Arc<Self>, spawn: impl Fn(WorkOff) -> JoinHandle<()>) -> Result<usize> {
+        let due = self.due_work(LIMIT_PER_SHARD).await?;
+        let found = due.len();
+        let working = due.into_iter().map(|due| {
+            let services = Arc::clone(self);
+            spawn(Box::pin(async move { services.log_work(&due).await }))
+        });
+        stream::iter(working)
+            .buffer_unordered(AT_ONCE)
+            .for_each(|ended| async move {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a scheduled refresh died");
+                }
+            })
+            .await;
+        Ok(found)
+    }
+
+    async fn log_work(&self, due: &DueWork) {
+        match self.work_off(due).await {
+            Ok(outcome) => tracing::info!(outcome, kind = due.key.kind.as_str(), "refresh"),
+            Err(error) => {
+                tracing::error!(%error, kind = due.key.kind.as_str(), "what is due could not be worked off")
+            }
+        }
     }
 
     /// Does what is due, and says what it came to as a stable code. Told twice, it does it once, or what is as good as once.
