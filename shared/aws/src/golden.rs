@@ -165,6 +165,7 @@ async fn messages(sent: &Sent) {
     events.emit(Event::NeedsConsent { of, reason: "invalid_grant", at });
     events.emit(Event::Recovered { of, at });
     events.emit(Event::Revoked { of, upstream: Upstream::Unsupported, at });
+    events.emit(Event::AboutToEnd { of, ends_at: at.plus(std::time::Duration::from_secs(3600)), at });
     events.emit(Event::ProviderSuspended { provider: of.provider, reason: "invalid_client", at });
     events.flush().await;
     events.flush().await;

@@ -42,6 +42,12 @@ pub struct Connection {
     pub asked: BTreeSet<Scope>,
     /// Scopes that the provider granted.
     pub granted: BTreeSet<Scope>,
+    /// When the user consented: an absolute life of the grant began then. (Connections from before this was kept do not say.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consented_at: Option<Timestamp>,
+    /// The end of the grant that others were told of before it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_end: Option<Timestamp>,
     /// The tokens.
     pub tokens: HeldTokens,
     /// Whether it works.

@@ -192,6 +192,15 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// A grant is about to end, although it works: its provider lets none live longer, or none that is not used.
+    AboutToEnd {
+        /// Whose connection.
+        of: Party,
+        /// When it ends.
+        ends_at: Timestamp,
+        /// When this was said.
+        at: Timestamp,
+    },
     /// The refreshes of a provider are suspended (D8).
     ProviderSuspended {
         /// The provider's id.
@@ -210,6 +219,7 @@ impl Event {
             Self::NeedsConsent { .. } => "Connection Needs Consent",
             Self::Recovered { .. } => "Connection Recovered",
             Self::Revoked { .. } => "Connection Revoked",
+            Self::AboutToEnd { .. } => "Connection About To End",
             Self::ProviderSuspended { .. } => "Provider Suspended",
         }
     }
@@ -217,11 +227,14 @@ impl Event {
     /// To whom and why, as a JSON object. Ids and stable codes: no name, no secret.
     pub fn detail(&self) -> Value {
         let (of, more, at) = match self {
-            Self::NeedsConsent { of, reason, at } => (Ok(of), Some(("reason", *reason)), at),
+            Self::NeedsConsent { of, reason, at } => (Ok(of), Some(("reason", json!(reason))), at),
             Self::Recovered { of, at } => (Ok(of), None, at),
-            Self::Revoked { of, upstream, at } => (Ok(of), Some(("upstream", upstream.as_str())), at),
+            Self::Revoked { of, upstream, at } => (Ok(of), Some(("upstream", json!(upstream.as_str()))), at),
+            Self::AboutToEnd { of, ends_at, at } => {
+                (Ok(of), Some(("endsAt", json!(ends_at.as_seconds_f64()))), at)
+            }
             Self::ProviderSuspended { provider, reason, at } => {
-                (Err(provider), Some(("reason", *reason)), at)
+                (Err(provider), Some(("reason", json!(reason))), at)
             }
         };
         let mut detail = match of {
@@ -234,7 +247,7 @@ impl Event {
             Err(provider) => json!({ "version": 1, "providerId": provider.to_string() }),
         };
         if let Value::Object(members) = &mut detail {
-            members.extend(more.map(|(name, value)| (name.to_owned(), json!(value))));
+            members.extend(more.map(|(name, value)| (name.to_owned(), value)));
             members.insert("at".to_owned(), json!(at.as_seconds_f64()));
         }
         detail

@@ -33,6 +33,15 @@ pub struct RefreshTraits {
     pub kills_access_token: bool,
 }
 
+/// How long a provider lets a grant live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantLife {
+    /// Unused, where that is known.
+    pub idle: Option<Duration>,
+    /// Whatever is done with it, where that is known.
+    pub absolute: Option<Duration>,
+}
+
 /// What of a provider decides about refreshing its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshTerms {
@@ -40,6 +49,8 @@ pub struct RefreshTerms {
     pub generation: u32,
     /// How its refreshes behave.
     pub traits: RefreshTraits,
+    /// How long its grants live.
+    pub life: GrantLife,
 }
 
 /// How early a token is refreshed, at most.
@@ -51,6 +62,9 @@ pub const LATE_MARGIN: Duration = Duration::from_secs(10);
 /// How long the refresh token of a dead grant is kept, sealed (D8): a provider that answered `invalid_grant` by mistake has ended
 /// no grant until then.
 pub const DEAD_GRANT_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long before a grant ends that is said, at most. A short-lived one is halfway then.
+pub const END_NOTICE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// For what somebody asks for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,7 +182,7 @@ impl RefreshTraits {
 impl Connection {
     /// What a read at `now` does with this connection.
     pub fn decide(&self, now: Timestamp, terms: RefreshTerms) -> Decision {
-        let RefreshTerms { generation, traits } = terms;
+        let RefreshTerms { generation, traits, .. } = terms;
         if self.provider_generation != generation {
             return Decision::Consent(Reason::ProviderChanged);
         }
@@ -201,6 +215,33 @@ impl Connection {
             Decision::Wait(at) => Answer::Wait(at),
             Decision::Refresh => Answer::Unavailable,
         }
+    }
+
+    /// When its grant ends although it works, and from when on that is to be said: what comes first of its absolute end, and its end
+    /// if nobody refreshes it.
+    fn grant_end(&self, life: GrantLife) -> Option<(Timestamp, Timestamp)> {
+        let ends = |from: Timestamp, life: Duration| {
+            let end = from.plus(life);
+            (end, end.minus(END_NOTICE.min(life / 2)))
+        };
+        let idle = life.idle.map(|life| ends(self.tokens.obtained_at, life));
+        let absolute = self.consented_at.zip(life.absolute).map(|(from, life)| ends(from, life));
+        idle.into_iter().chain(absolute).min()
+    }
+
+    /// When others are to be told that its grant is about to end, if they were not told of that end, and which it is.
+    pub fn end_notice(&self, terms: RefreshTerms) -> Option<(Timestamp, Timestamp)> {
+        let works = self.health == Health::Active
+            && self.tokens.refreshable
+            && self.provider_generation == terms.generation;
+        let (end, from) = self.grant_end(terms.life).filter(|_| works)?;
+        (self.announced_end != Some(end)).then_some((from, end))
+    }
+
+    /// That its grant ends then was announced.
+    #[must_use]
+    pub fn with_announced_end(&self, end: Timestamp) -> Self {
+        Self { announced_end: Some(end), ..self.clone() }
     }
 
     /// Why its user must consent again, if that is still to be announced.

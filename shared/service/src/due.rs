@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_identity_core::connection::{Connection, Reason};
 use agent_identity_core::flight::{InFlight as _, LEASE_LIFE};
+use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::refresh::{RefreshTerms, Verdict, Want};
@@ -128,6 +129,8 @@ pub enum Refreshed {
     Orphaned,
     /// Its user must consent again, which was announced.
     NeedsConsent(Reason),
+    /// It is well, but its provider will end it soon, which was announced.
+    EndAnnounced,
     /// Its grant has been dead for so long that its refresh token was destroyed (D8). It is never due again.
     Forgotten,
     /// The provider did not give new tokens this time; the connection comes due again by itself.
@@ -149,6 +152,7 @@ impl Refreshed {
             Self::Gone => "gone",
             Self::Orphaned => "orphaned",
             Self::NeedsConsent(_) => "needs_consent",
+            Self::EndAnnounced => "end_announced",
             Self::Forgotten => "forgotten",
             Self::PutOff { .. } => "put_off",
         }
@@ -253,6 +257,10 @@ impl Services {
         if stored.value.is_of_a_changed_provider(terms) {
             return self.provider_changed(stored, terms).await;
         }
+        let (stored, told) = self.announce_end(stored, terms).await?;
+        if told && stored.value.due(terms, self.now()).is_none_or(|at| at > self.now()) {
+            return Ok(Refreshed::EndAnnounced);
+        }
         if let Some(stop) = self.stopped(&provider) {
             return self.put_off_until(stored, stop.until, self.suspended(&provider, stop)).await;
         }
@@ -281,6 +289,27 @@ impl Services {
                 Ok(Refreshed::NotDue)
             }
         }
+    }
+
+    /// Tells others that a grant is about to end, if it is and they were not told, and then puts on record that they were.
+    async fn announce_end(
+        &self,
+        stored: Stored<Connection>,
+        terms: RefreshTerms,
+    ) -> Result<(Stored<Connection>, bool)> {
+        let now = self.now();
+        let Some((_, ends_at)) = stored.value.end_notice(terms).filter(|(from, _)| *from <= now) else {
+            return Ok((stored, false));
+        };
+        let of = stored.value.address().party();
+        self.ports.events.emit(Event::AboutToEnd { of, ends_at, at: now });
+        self.ports.events.deliver().await.map_err(Error::internal)?;
+        let told = stored.value.with_announced_end(ends_at);
+        let due = due(&stored.key, &told, terms, now);
+        if !self.write_unless_newer(stored.replace(&told, None, due)?).await? {
+            return Ok((stored, false));
+        }
+        Ok((Stored { version: stored.version.saturating_add(1), value: told, ..stored }, true))
     }
 
     /// The provider of a connection, unless it or the connection's workload was deleted.

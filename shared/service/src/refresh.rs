@@ -10,7 +10,9 @@ use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::refresh::standing::{Heard, Judgement, Stop};
-use agent_identity_core::refresh::{Answer, Outcome, RefreshTerms, RefreshTraits, Renewal, Verdict, Want};
+use agent_identity_core::refresh::{
+    Answer, GrantLife, Outcome, RefreshTerms, RefreshTraits, Renewal, Verdict, Want,
+};
 use agent_identity_core::seal::Key32;
 use agent_identity_core::store::{Consistency, Key};
 use agent_identity_core::{Error, Result, Secret, Timestamp};
@@ -62,7 +64,9 @@ pub(crate) fn traits(provider: &Oauth2Provider) -> RefreshTraits {
 
 /// What of the provider decides about refreshing.
 pub(crate) fn terms(provider: &Oauth2Provider) -> RefreshTerms {
-    RefreshTerms { generation: provider.generation, traits: traits(provider) }
+    let facts = catalogue::facts(provider.registration.vendor);
+    let life = GrantLife { idle: facts.idle_ttl, absolute: facts.absolute_ttl };
+    RefreshTerms { generation: provider.generation, traits: traits(provider), life }
 }
 
 /// When tokens end that the provider gave when it was asked at `asked_at`: their life began then at the earliest.

@@ -415,3 +415,31 @@ fn the_message_of_a_due_connection_has_one_form() {
         assert!(serde_json::from_str::<DueWork>(wrong).is_err(), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn a_grant_that_is_about_to_end_is_announced_once_however_often_the_bus_fails() {
+    let world = World::new();
+    world.create_workload(AGENT).await;
+    let mut atlassian = config("https://provider.example", "client", Some("s3cret"));
+    atlassian.registration.vendor = Vendor::Atlassian;
+    atlassian.registration.discovery = None;
+    world.create_provider_with(CALENDAR, atlassian).await;
+    let session = world.consented(request(&world.wat(AGENT, "ada").await)).await;
+    // An access token that outlives its grant: nothing else is due.
+    world.provider.will(Reply::Tokens("first", 400 * 24 * 3600));
+    world.complete(&session, "ada").await.unwrap();
+    // Unused, the grant lives 90 days, and is announced a week before.
+    pass(&world, 82 * 24 * 3600);
+    assert!(tick(&world.services).await.is_empty());
+    pass(&world, 24 * 3600);
+    world.events.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    let due = world.services.due_work(100).await.unwrap();
+    world.services.work_off(&due[0]).await.unwrap_err();
+    world.events.1.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(tick(&world.services).await, ["end_announced"]);
+    assert!(tick(&world.services).await.is_empty());
+    let ends = world.now().plus(Duration::from_secs(7 * 24 * 3600));
+    let events = world.events.0.lock().unwrap();
+    let told = |event: &Event| matches!(event, Event::AboutToEnd { ends_at, .. } if *ends_at == ends);
+    assert!(events.len() == 2 && events.iter().all(told), "at least once: {events:?}");
+}

@@ -19,6 +19,8 @@ pub(crate) fn connection(lifetime: u64) -> Connection {
         provider_generation: 1,
         asked: BTreeSet::new(),
         granted: BTreeSet::new(),
+        consented_at: Some(START),
+        announced_end: None,
         tokens: HeldTokens {
             generation: 1,
             obtained_at: START,

@@ -39,7 +39,8 @@ impl InFlight for Connection {
             (Want::Read, Decision::RefreshOrServe) => Wish::Eager,
             // A lease moves the due time; who holds it may be dead, and is watched.
             (Want::Schedule, Decision::Refresh | Decision::RefreshOrServe)
-                if self.flight.lease.is_some() || self.due(terms, now).is_some_and(|at| at <= now) =>
+                if self.flight.lease.is_some()
+                    || self.refresh_due(terms, now).is_some_and(|at| at <= now) =>
             {
                 Wish::Patient
             }
@@ -108,11 +109,30 @@ impl InFlight for Connection {
         }
     }
 
-    /// When the scheduled refresh should look at it. It agrees with [`Connection::decide`]: from then on, and not before, a
+    /// When the scheduled refresh should look at it: when it is to be refreshed, or when its end is to be announced. It agrees with [`Connection::decide`]: from then on, and not before, a
     /// read would refresh. But where a refresh kills the access token before it, nobody's token is ended unasked: then it is
     /// the token's own end. What is still to be announced is looked at when whoever found it should have done that; a dead
     /// grant, when its refresh token is to be destroyed.
     fn due(&self, terms: RefreshTerms, now: Timestamp) -> Option<Timestamp> {
+        let notice = self.end_notice(terms).map(|(from, _)| from);
+        self.refresh_due(terms, now).into_iter().chain(notice).min()
+    }
+
+    fn flight(&self) -> &Flight {
+        &self.flight
+    }
+
+    fn flight_mut(&mut self) -> &mut Flight {
+        &mut self.flight
+    }
+
+    fn row_ends(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+impl Connection {
+    fn refresh_due(&self, terms: RefreshTerms, now: Timestamp) -> Option<Timestamp> {
         if let Health::NeedsConsent { since, announced: false, .. } = self.health {
             return Some(since.plus(LEASE_LIFE));
         }
@@ -134,18 +154,6 @@ impl InFlight for Connection {
         }
         // Whoever holds the lease moves the entry when the call has ended. This is for when they never do.
         Some(if self.flight.lease.is_some() { at.max(now.plus(LEASE_LIFE)) } else { at })
-    }
-
-    fn flight(&self) -> &Flight {
-        &self.flight
-    }
-
-    fn flight_mut(&mut self) -> &mut Flight {
-        &mut self.flight
-    }
-
-    fn row_ends(&self) -> Option<Timestamp> {
-        None
     }
 }
 

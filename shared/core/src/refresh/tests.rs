@@ -32,7 +32,10 @@ fn a_refresh_that_kills_the_access_token_is_done_late() {
 #[test]
 fn d3_tokens_of_another_generation_are_never_served() {
     assert_eq!(
-        connection(3600).decide(at(0), RefreshTerms { generation: 2, traits: ROTATING }),
+        connection(3600).decide(
+            at(0),
+            RefreshTerms { generation: 2, traits: ROTATING, life: GrantLife { idle: None, absolute: None } }
+        ),
         Decision::Consent(Reason::ProviderChanged)
     );
 }
@@ -84,7 +87,7 @@ fn while_a_provider_asks_to_wait_the_valid_token_is_served() {
 }
 
 const fn terms(traits: RefreshTraits) -> RefreshTerms {
-    RefreshTerms { generation: 1, traits }
+    RefreshTerms { generation: 1, traits, life: GrantLife { idle: None, absolute: None } }
 }
 
 #[test]
@@ -111,7 +114,8 @@ fn what_no_refresh_can_help_is_never_due() {
     for connection in [&dead, &without_refresh_token, &endless] {
         assert_eq!(connection.due(terms(ROTATING), at(0)), None);
     }
-    let changed = RefreshTerms { generation: 2, traits: ROTATING };
+    let changed =
+        RefreshTerms { generation: 2, traits: ROTATING, life: GrantLife { idle: None, absolute: None } };
     assert_eq!(connection(3600).due(changed, at(0)), None, "D3");
 }
 
@@ -327,4 +331,40 @@ fn a_dead_grant_is_due_until_it_was_announced() {
     }
     let changed = connection(3600).of_a_changed_provider(START);
     assert_eq!(changed.unannounced(), Some(Reason::ProviderChanged));
+}
+
+#[test]
+fn the_end_of_a_grant_is_announced_once_and_before_it_comes() {
+    const DAY: u64 = 24 * 3600;
+    let days = |days: u64| Duration::from_secs(days * DAY);
+    let with = |idle: Option<u64>, absolute: Option<u64>| RefreshTerms {
+        life: GrantLife { idle: idle.map(days), absolute: absolute.map(days) },
+        ..terms(ROTATING)
+    };
+    let held = connection(3600);
+    // Nobody knows of an end.
+    assert_eq!(held.end_notice(with(None, None)), None);
+    // What comes first: a week before, or halfway.
+    assert_eq!(held.end_notice(with(Some(90), Some(365))), Some((at(83 * DAY), at(90 * DAY))));
+    assert_eq!(held.end_notice(with(Some(90), Some(4))), Some((at(2 * DAY), at(4 * DAY))));
+    // A refresh moves the end of an unused one, and not the other.
+    let mut refreshed = held.clone();
+    refreshed.tokens.obtained_at = at(80 * DAY);
+    assert_eq!(refreshed.end_notice(with(Some(90), Some(365))), Some((at(163 * DAY), at(170 * DAY))));
+    assert_eq!(refreshed.end_notice(with(None, Some(365))), Some((at(358 * DAY), at(365 * DAY))));
+    // Due then, if not before; and not again for the same end.
+    let mut endless = held.clone();
+    endless.tokens.expires_at = None;
+    let year = with(None, Some(365));
+    assert_eq!(endless.due(year, at(0)), Some(at(358 * DAY)));
+    let told = endless.with_announced_end(at(365 * DAY));
+    assert_eq!((told.end_notice(year), told.due(year, at(0))), (None, None));
+    assert!(held.due(year, at(0)) < Some(at(3600)), "the refresh comes first");
+    // What has no grant any more has no end.
+    for mut dead in [held.clone(), held.clone(), held.of_a_changed_provider(at(1))] {
+        dead.tokens.refreshable = false;
+        assert_eq!(dead.end_notice(year), None);
+    }
+    let older = Connection { consented_at: None, ..held };
+    assert_eq!(older.end_notice(year), None, "it does not say when its user consented");
 }

@@ -8,7 +8,7 @@ use agent_identity_core::flight::turn::{Holding, Landing, Taking};
 use agent_identity_core::flight::watch::Sighting;
 use agent_identity_core::flight::{Flight, Lease, Limits};
 use agent_identity_core::record::Stored;
-use agent_identity_core::refresh::{Answer, RefreshTerms, RefreshTraits, Want};
+use agent_identity_core::refresh::{Answer, GrantLife, RefreshTerms, RefreshTraits, Want};
 use agent_identity_core::store::{Key, Kind};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::{Id, Timestamp};
@@ -52,7 +52,7 @@ impl Setting {
             Some(Broken::ReplayWhileValid) => RefreshTraits { rotates: false, ..self.traits },
             _ => self.traits,
         };
-        RefreshTerms { generation: 1, traits }
+        RefreshTerms { generation: 1, traits, life: GrantLife::default() }
     }
 
     /// By how much two wall clocks may differ.
@@ -192,6 +192,8 @@ impl World {
             provider_generation: 1,
             asked: [].into(),
             granted: [].into(),
+            consented_at: None,
+            announced_end: None,
             tokens,
             health: Health::Active,
             flight: Flight::default(),

@@ -258,6 +258,8 @@ impl Services {
                 provider_generation: provider.generation,
                 asked: session.scopes.clone(),
                 granted: granted.clone(),
+                consented_at: Some(asked_at),
+                announced_end: None,
                 tokens: HeldTokens {
                     generation,
                     obtained_at: asked_at,
