@@ -7,7 +7,6 @@ use std::time::Duration;
 use agent_identity_core::Clock;
 use agent_identity_core::arn::Place;
 use agent_identity_core::issuer::IssuerPolicy;
-use agent_identity_core::port::{Event, Events};
 use agent_identity_core::seal::{AuthorizerKeys, Key32, Sealer};
 use agent_identity_egress::{AllowList, GuardedClient};
 use agent_identity_inbound::{AuthorizeRequest, Minting};
@@ -17,6 +16,7 @@ use agent_identity_local::{
 };
 use agent_identity_service::{Config, Ports, Services};
 
+use crate::events::{LocalEvents, Webhook};
 use crate::{CommandError, CommandResult};
 
 /// The region of ARNs and of `env`, unless told otherwise.
@@ -68,6 +68,8 @@ pub struct Settings {
     pub egress: AllowList,
     /// Roots for outbound TLS, besides the system's.
     pub extra_roots: Vec<u8>,
+    /// Where events are posted, besides the log.
+    pub webhook: Option<String>,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Settings {
             built_in_return_page: false,
             egress: AllowList::default(),
             extra_roots: Vec::new(),
+            webhook: None,
         }
     }
 }
@@ -98,6 +101,10 @@ pub struct Local {
     pub authorize: Arc<AuthorizeRequest>,
     /// The key with which a server proves that it serves this directory (D21).
     pub challenge_key: Key32,
+    /// The key with which events at a webhook are signed.
+    pub webhook_key: Key32,
+    /// What others are told.
+    pub events: Arc<LocalEvents>,
 }
 
 /// Opens a data directory that is there: for commands that look and do not make.
@@ -124,6 +131,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     let database = Database::open(data).await?;
     let master = Arc::new(MasterKey::open(&database).await?);
     let challenge_key = master.derive("serve challenge");
+    let webhook_key = master.derive("webhook");
     let store = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));
     let sealer: Arc<dyn Sealer> =
         Arc::new(VaultSealer::new(store.clone(), master.clone(), Arc::clone(&clock), random.clone()));
@@ -137,6 +145,10 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     let http = Arc::new(GuardedClient::new(settings.egress, settings.extra_roots));
     let verifier = JwtVerifier::with_store(http.clone(), Arc::clone(&clock), store.clone(), true)
         .introspecting(Some(Arc::clone(&authorizer_keys)));
+    let webhook = settings
+        .webhook
+        .map(|url| Webhook::new(url, &webhook_key, http.clone(), Arc::clone(&clock), random.clone()));
+    let events = Arc::new(LocalEvents::new(webhook));
     let ports = Ports {
         store: store.clone(),
         secrets: secrets.clone(),
@@ -148,7 +160,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         clock,
         random,
         digest: Arc::new(Sha256),
-        events: Arc::new(LoggedEvents),
+        events: events.clone(),
     };
     let config = Config {
         place,
@@ -160,7 +172,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     };
     let services = Arc::new(Services::new(ports, config));
     let authorize = Arc::new(authorizer(&services, &store));
-    Ok(Local { services, store, secrets, signing_keys, authorize, challenge_key })
+    Ok(Local { services, store, secrets, signing_keys, authorize, challenge_key, webhook_key, events })
 }
 
 /// What the authorizer function is on AWS, over the same rows.
@@ -171,14 +183,4 @@ fn authorizer(services: &Services, store: &Arc<SqliteStore>) -> AuthorizeRequest
     let issuers = services.config().issuers.trusted().to_vec();
     let (verifier, digest) = (Arc::clone(&ports.verifier), Arc::clone(&ports.digest));
     AuthorizeRequest::new(store.clone(), verifier, digest, Arc::clone(&ports.clock), issuers, minting)
-}
-
-/// Events go to the log.
-struct LoggedEvents;
-
-impl Events for LoggedEvents {
-    fn emit(&self, event: Event) {
-        let (what, detail) = (event.what(), event.detail());
-        tracing::warn!(what, %detail, "event");
-    }
 }

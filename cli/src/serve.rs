@@ -25,6 +25,7 @@ pub use challenge::answers as challenge_answers;
 
 use crate::compose::{self, Local, RegionArgs, Settings};
 use crate::data_dir::{DataArgs, Running};
+use crate::events::webhook_url;
 use crate::{CommandError, CommandResult, output};
 use signals::Signals;
 
@@ -34,8 +35,8 @@ const REAP_EVERY: Duration = Duration::from_secs(30);
 /// How many of them at once.
 const REAP_AT_ONCE: usize = 1000;
 
-/// How often what is due is refreshed: a token of a minute is refreshed half a minute before it ends.
-const TICK_EVERY: Duration = Duration::from_secs(10);
+/// How often events that wait are posted.
+const POST_EVERY: Duration = Duration::from_secs(1);
 
 /// How long requests that are under way have to end after a signal: longer than a call to a provider may take.
 const GRACE: Duration = Duration::from_secs(15);
@@ -45,6 +46,9 @@ pub const EGRESS_HELP: &str =
 
 pub const ISSUER_HELP: &str = "Accept users' tokens of this issuer: \
     issuer=URL,audience=A[,client=C][,alg=ALG][,typ=T][,subject-claim=N], or JSON (repeatable)";
+
+/// A token of a minute is refreshed half a minute before it ends.
+pub const DEFAULT_REFRESH_EVERY: u32 = 10;
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
@@ -68,6 +72,12 @@ pub struct ServeArgs {
     /// PEM file with further roots for outbound TLS
     #[arg(long, value_name = "FILE", env = "AGENT_IDENTITY_EXTRA_CA_FILE")]
     extra_ca_file: Option<PathBuf>,
+    /// Post events there, signed with the secret that `agent-identity webhook-secret` prints
+    #[arg(long, value_name = "URL", env = "AGENT_IDENTITY_WEBHOOK", value_parser = webhook_url)]
+    webhook: Option<String>,
+    /// How often, in seconds, what is due is refreshed without anybody asking; 0 leaves it to who asks
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_REFRESH_EVERY, env = "AGENT_IDENTITY_REFRESH_EVERY", value_parser = clap::value_parser!(u32).range(..=3600))]
+    refresh_every: u32,
     /// What is logged, such as info or agent_identity_service=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "AGENT_IDENTITY_LOG", value_parser = log_filter)]
     log: String,
@@ -95,6 +105,8 @@ pub struct Server {
     router: Router,
     work: TaskTracker,
     stopping: CancellationToken,
+    /// How often what is due is refreshed, if at all.
+    refresh_every: Option<Duration>,
     local: Local,
 }
 
@@ -112,6 +124,10 @@ pub struct Plan {
     pub region: String,
     /// Contents of `--extra-ca-file`.
     pub extra_roots: Vec<u8>,
+    /// As `--webhook`.
+    pub webhook: Option<String>,
+    /// As `--refresh-every`.
+    pub refresh_every: u32,
 }
 
 /// Contents of `--extra-ca-file`.
@@ -147,6 +163,8 @@ pub async fn run(args: ServeArgs) -> CommandResult<ExitCode> {
         issuers: args.trusted_issuer.into_iter().flat_map(|issuers| issuers.0).collect(),
         region: args.region.region,
         extra_roots,
+        webhook: args.webhook,
+        refresh_every: args.refresh_every,
     };
     let region = plan.region.clone();
     // Before the ready line: a signal from then on is a clean shutdown. Before it there is nothing to shut down, even if the
@@ -233,6 +251,7 @@ impl Server {
             built_in_return_page: direct,
             egress: plan.egress,
             extra_roots: plan.extra_roots,
+            webhook: plan.webhook,
         };
         let local = compose::open(data, settings).await?;
         if loopback {
@@ -260,7 +279,9 @@ impl Server {
             more = more.merge(sample::routes(Arc::clone(&local.authorize), url.clone()));
         }
         let router = agent_identity_api::router(api, more);
-        Ok(Self { url, direct, listener, router, work, stopping, local })
+        let seconds = u64::from(plan.refresh_every);
+        let refresh_every = (seconds > 0).then(|| Duration::from_secs(seconds));
+        Ok(Self { url, direct, listener, router, work, stopping, refresh_every, local })
     }
 
     /// Serves until `stop`, then lets what is in flight end; whether all of it did.
@@ -275,8 +296,18 @@ impl Server {
             }
         });
         let prefetch = tokio::spawn(prefetch_keys(Arc::clone(&self.local.services), self.stopping.clone()));
+        let events = Arc::clone(&self.local.events);
+        let posting = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(POST_EVERY).await;
+                events.flush().await;
+            }
+        });
         let services = Arc::clone(&self.local.services);
-        let schedule = tokio::spawn(refresh_what_is_due(services, self.work.clone(), self.stopping.clone()));
+        let (work, stopping) = (self.work.clone(), self.stopping.clone());
+        let schedule = self
+            .refresh_every
+            .map(|every| tokio::spawn(refresh_what_is_due(every, services, work, stopping)));
         let open = accept::until(stop, &self.stopping, self.listener, self.router).await;
         self.stopping.cancel();
         self.work.close();
@@ -289,19 +320,28 @@ impl Server {
         }
         reaper.abort();
         prefetch.abort();
-        schedule.abort();
+        if let Some(schedule) = schedule {
+            schedule.abort();
+        }
+        posting.abort();
+        self.local.events.flush().await;
         all_ended
     }
 }
 
 /// Refreshes what is due, as the refresh function does on AWS, until `stopping`. What is under way then ends as requests do.
-async fn refresh_what_is_due(services: Arc<Services>, work: TaskTracker, stopping: CancellationToken) {
+async fn refresh_what_is_due(
+    every: Duration,
+    services: Arc<Services>,
+    work: TaskTracker,
+    stopping: CancellationToken,
+) {
     let refresh_for_ever = async {
         loop {
             if let Err(error) = services.tick(|working| work.spawn(working)).await {
                 tracing::warn!(%error, "what is due could not be looked at");
             }
-            tokio::time::sleep(TICK_EVERY).await;
+            tokio::time::sleep(every).await;
         }
     };
     tokio::select! {

@@ -9,6 +9,7 @@ use agent_identity_egress::AllowList;
 use agent_identity_service::Services;
 
 use crate::compose::{self, DEFAULT_REGION, Settings};
+use crate::events::webhook_url;
 use crate::serve::{EGRESS_HELP, ISSUER_HELP, Issuers, extra_roots, trusted_issuers};
 use crate::{CommandResult, DataArgs};
 
@@ -29,6 +30,9 @@ pub struct ReachArgs {
     /// PEM file with further roots for outbound TLS
     #[arg(long, value_name = "FILE", env = "AGENT_IDENTITY_EXTRA_CA_FILE")]
     extra_ca_file: Option<PathBuf>,
+    /// Post events there, signed with the secret that `agent-identity webhook-secret` prints
+    #[arg(long, value_name = "URL", env = "AGENT_IDENTITY_WEBHOOK", value_parser = webhook_url)]
+    webhook: Option<String>,
 }
 
 impl ReachArgs {
@@ -37,6 +41,7 @@ impl ReachArgs {
             issuers: IssuerPolicy::Trusted(self.trusted_issuer.iter().flat_map(|it| it.0.clone()).collect()),
             egress: self.allow_egress.iter().cloned().collect(),
             extra_roots: extra_roots(self.extra_ca_file.as_deref())?,
+            webhook: self.webhook.clone(),
             ..Settings::offline(DEFAULT_REGION)
         })
     }

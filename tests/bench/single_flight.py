@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from harness.app import App
-from harness.product import Server
+from harness.product import ON_READ_ALONE, Server
 from harness.stories import connected_user, make_user_provider, make_workload, stored_token, workload_token
 from harness.vendor import Vendor
 
@@ -17,7 +17,7 @@ TTL_SECONDS = 3
 
 def token_requests(directory: Path) -> int:
     vendor, app = Vendor(access_token_ttl=TTL_SECONDS), App()
-    servers = [Server(directory / "store", (vendor.address,)).start() for _ in range(2)]
+    servers = [Server(directory / "store", (vendor.address,), environment=ON_READ_ALONE).start() for _ in range(2)]
     try:
         caller = servers[0].caller()
         make_workload(caller, "agent", app.return_url)

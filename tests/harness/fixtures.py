@@ -57,8 +57,14 @@ def allow_egress() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def server(data: Path, allow_egress: tuple[str, ...]) -> Iterator[Server]:
-    running = Server(data, allow_egress).start()
+def serve_environment() -> dict[str, str]:
+    """What a module's server is told besides."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(data: Path, allow_egress: tuple[str, ...], serve_environment: dict[str, str]) -> Iterator[Server]:
+    running = Server(data, allow_egress, environment=serve_environment).start()
     yield running
     if running.process is not None:
         assert running.stop() == 0

@@ -63,6 +63,10 @@ def command(
     return done
 
 
+ON_READ_ALONE = {"AGENT_IDENTITY_REFRESH_EVERY": "0"}
+"""For what counts the refreshes of readers: nothing is refreshed ahead of time."""
+
+
 @dataclass
 class Server:
     """A running `serve`."""

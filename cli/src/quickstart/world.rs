@@ -15,7 +15,7 @@ use super::tool::{self, ProtectedApi};
 use crate::CommandResult;
 use crate::compose::DEFAULT_REGION;
 use crate::data_dir::DefaultKey;
-use crate::serve::{Plan, Server};
+use crate::serve::{DEFAULT_REFRESH_EVERY, Plan, Server};
 
 /// How long the vendor's access tokens live, in seconds: short, so that one runs out while you watch.
 pub const VENDOR_TOKEN_SECONDS: u32 = 3;
@@ -123,6 +123,8 @@ impl World {
             }],
             region: DEFAULT_REGION.to_owned(),
             extra_roots: Vec::new(),
+            webhook: None,
+            refresh_every: DEFAULT_REFRESH_EVERY,
         };
         let server = Server::start(directory, plan).await?;
         let url = server.url.clone();

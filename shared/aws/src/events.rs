@@ -34,25 +34,16 @@ impl EventBridgeEvents {
         Self { connection, bus, client: OnceLock::new(), pending: Mutex::default() }
     }
 
-    /// Sends what waits, before an invocation ends.
+    /// Sends what waits, before an invocation ends. What cannot be sent is logged with all it says, and is not kept.
     pub async fn flush(&self) {
-        // It was logged.
-        drop(self.deliver().await);
-    }
-
-    async fn send_pending(&self) -> Result<(), String> {
-        let mut sent = Ok(());
         let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         for events in pending.chunks(AT_ONCE) {
             if let Err(reason) = self.send(events).await {
                 for event in events {
-                    let (detail_type, detail) = (event.what(), event.detail());
-                    tracing::error!(%reason, detail_type, %detail, "an event could not be sent");
+                    not_sent(event, &reason);
                 }
-                sent = Err(reason);
             }
         }
-        sent
     }
 
     async fn send(&self, events: &[Event]) -> Result<(), String> {
@@ -92,8 +83,13 @@ impl Events for EventBridgeEvents {
         }
     }
 
-    /// What cannot be sent is logged with all it says, and is not kept: what it tells is in the store too.
-    async fn deliver(&self) -> Result<(), String> {
-        self.send_pending().await
+    /// At once, and alone: what others emit meanwhile does not decide what is said of this one.
+    async fn tell(&self, event: Event) -> Result<(), String> {
+        self.send(std::slice::from_ref(&event)).await.inspect_err(|reason| not_sent(&event, reason))
     }
+}
+
+fn not_sent(event: &Event, reason: &str) {
+    let (detail_type, detail) = (event.what(), event.detail());
+    tracing::error!(%reason, detail_type, %detail, "an event could not be sent");
 }

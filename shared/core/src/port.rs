@@ -254,17 +254,18 @@ impl Event {
     }
 }
 
-/// Tells others what happened. Must not fail the request that caused it.
+/// Tells others what happened.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Emits one event.
+    /// Takes down one event, to be told soon. Never fails: what cannot be told is logged.
     fn emit(&self, event: Event);
 
-    /// Waits until what was emitted has reached whoever passes it on. Only for who tells again what did not.
+    /// Tells one event, and waits until whoever passes it on has it. For who tells again what was not heard.
     ///
     /// # Errors
-    /// Why some of it did not.
-    async fn deliver(&self) -> Result<(), String> {
+    /// Why it was not.
+    async fn tell(&self, event: Event) -> Result<(), String> {
+        self.emit(event);
         Ok(())
     }
 }

@@ -302,8 +302,7 @@ impl Services {
             return Ok((stored, false));
         };
         let of = stored.value.address().party();
-        self.ports.events.emit(Event::AboutToEnd { of, ends_at, at: now });
-        self.ports.events.deliver().await.map_err(Error::internal)?;
+        self.ports.events.tell(Event::AboutToEnd { of, ends_at, at: now }).await.map_err(Error::internal)?;
         let told = stored.value.with_announced_end(ends_at);
         let due = due(&stored.key, &told, terms, now);
         if !self.write_unless_newer(stored.replace(&told, None, due)?).await? {

@@ -258,11 +258,11 @@ impl Services {
         reason: Reason,
     ) -> Connection {
         let of = stored.value.address().party();
-        self.ports.events.emit(Event::NeedsConsent { of, reason: reason.as_str(), at: self.now() });
+        let event = Event::NeedsConsent { of, reason: reason.as_str(), at: self.now() };
         let announced = stored.value.announced();
         let due = due(&stored.key, &announced, terms, self.now());
         let told = async {
-            self.ports.events.deliver().await.map_err(Error::internal)?;
+            self.ports.events.tell(event).await.map_err(Error::internal)?;
             self.ports.store.write(vec![stored.replace(&announced, None, due)?]).await?;
             Ok::<_, Error>(())
         };

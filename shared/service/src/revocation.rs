@@ -244,8 +244,11 @@ impl Services {
     /// Tells others, and then destroys the last of it.
     async fn finish(&self, stored: &Stored<Revocation>, upstream: Upstream) -> Result<()> {
         let of = stored.value.connection.address().party();
-        self.ports.events.emit(Event::Revoked { of, upstream, at: self.now() });
-        self.ports.events.deliver().await.map_err(Error::internal)?;
+        self.ports
+            .events
+            .tell(Event::Revoked { of, upstream, at: self.now() })
+            .await
+            .map_err(Error::internal)?;
         self.write_unless_newer(stored.delete()).await.map(drop)
     }
 

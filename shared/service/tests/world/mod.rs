@@ -202,7 +202,8 @@ impl Events for Heard {
         self.0.lock().unwrap().push(event);
     }
 
-    async fn deliver(&self) -> Result<(), String> {
+    async fn tell(&self, event: Event) -> Result<(), String> {
+        self.emit(event);
         if self.1.load(Ordering::SeqCst) { Err("out of reach".to_owned()) } else { Ok(()) }
     }
 }
