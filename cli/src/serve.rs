@@ -310,6 +310,7 @@ impl Server {
             .map(|every| tokio::spawn(refresh_what_is_due(every, services, work, stopping)));
         let open = accept::until(stop, &self.stopping, self.listener, self.router).await;
         self.stopping.cancel();
+        self.local.services.leave();
         self.work.close();
         let ended = async { tokio::join!(open.shutdown(), self.work.wait()) };
         let all_ended = tokio::time::timeout(GRACE, ended).await.is_ok();

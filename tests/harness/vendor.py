@@ -133,12 +133,13 @@ class Vendor:
         self.control("access-token-ttl", {"seconds": seconds})
 
     def set_client_behaviour(
-        self, client_id: str, access_token_ttl: int, keeps_refresh_token: bool, answers_after_ms: int
+        self, client_id: str, access_token_ttl: int, keeps_refresh_token: bool, answers_after_ms: int, reuse_grace: int = 0
     ) -> None:
-        """For this client alone: short-lived access tokens, no rotation, and a pause between commit and answer."""
+        """For this client alone: short-lived access tokens, no rotation or one that takes a superseded token for some seconds
+        more, and a pause between commit and answer."""
         self.control("client-behaviour", {
             "clientId": client_id, "accessTokenTtl": access_token_ttl, "keepsRefreshToken": keeps_refresh_token,
-            "answersAfter": answers_after_ms,
+            "answersAfter": answers_after_ms, "reuseGrace": reuse_grace,
         })  # fmt: skip
 
     def make_trouble(self, kind: str, remaining: int = 1_000_000, **more: int) -> None:

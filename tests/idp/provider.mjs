@@ -8,7 +8,7 @@ import { recordTokenRequests } from './token_requests.mjs';
 const SCOPES = ['openid', 'offline_access', 'email', 'profile', 'things.read', 'things.write'];
 
 export function createProvider({ issuer, config, log }) {
-  const { adapter, issued } = storageAdapter();
+  const { adapter, issued } = storageAdapter((clientId) => log.behaviourOf({ clientId }).reuseGrace ?? 0);
   log.accessTokenTtl = config.accessTokenTtl ?? 3600;
   const lifetime = (_ctx, _token, client) => log.lifetimeFor(client);
 

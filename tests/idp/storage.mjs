@@ -2,7 +2,8 @@
 // `issued` keeps every opaque token that was ever handed out, so that logs can be searched for them.
 const SECRET_MODELS = new Set(['AccessToken', 'AuthorizationCode', 'ClientCredentials', 'RefreshToken']);
 
-export function storageAdapter() {
+/** `graceOf` says for how many seconds a client's superseded refresh tokens are still taken. */
+export function storageAdapter(graceOf = () => 0) {
   const rows = new Map();
   const membersOfGrant = new Map();
   const issued = new Set();
@@ -32,7 +33,9 @@ export function storageAdapter() {
 
     async find(id) {
       const row = rows.get(this.key(id));
-      return row && row.endsAt > Date.now() ? row.payload : undefined;
+      if (!row || row.endsAt <= Date.now()) return undefined;
+      const within = this.model === 'RefreshToken' && row.consumedAt + graceOf(row.payload.clientId) * 1000 > Date.now();
+      return within ? { ...row.payload, consumed: undefined } : row.payload;
     }
 
     async findByUid(uid) {
@@ -45,7 +48,9 @@ export function storageAdapter() {
 
     async consume(id) {
       const row = rows.get(this.key(id));
-      if (row) row.payload.consumed = Math.floor(Date.now() / 1000);
+      if (!row) return;
+      row.payload.consumed = Math.floor(Date.now() / 1000);
+      row.consumedAt ??= Date.now();
     }
 
     async destroy(id) {

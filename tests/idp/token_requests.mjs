@@ -1,5 +1,7 @@
 // What reached the token endpoint and what was answered, without any secret, and the switches that make
 // the endpoint misbehave on purpose.
+import { createHash } from 'node:crypto';
+
 export class TokenRequestLog {
   entries = [];
   reuseDetections = 0;
@@ -8,7 +10,7 @@ export class TokenRequestLog {
   accessTokenTtl = 3600;
   behaviours = new Map();
 
-  /** {accessTokenTtl?, keepsRefreshToken?, answersAfter?} of one client; milliseconds pass between commit and answer. */
+  /** {accessTokenTtl?, keepsRefreshToken?, answersAfter?, reuseGrace?} of one client; milliseconds pass between commit and answer. */
   behaviourOf(client) {
     return this.behaviours.get(client?.clientId) ?? {};
   }
@@ -48,6 +50,11 @@ export class TokenRequestLog {
 
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+/** Which token it was, without showing it. */
+function digest(token) {
+  return token && createHash('sha256').update(token).digest('hex').slice(0, 16);
+}
+
 function authenticationOf(ctx) {
   if (ctx.get('authorization').startsWith('Basic ')) return 'client_secret_basic';
   const params = ctx.oidc?.params ?? {};
@@ -77,6 +84,7 @@ export function recordTokenRequests(log) {
       return undefined;
     }
     await next();
+    const committedAt = Date.now();
     const { answersAfter } = log.behaviourOf(ctx.oidc?.client);
     if (answersAfter) await sleep(answersAfter);
     const params = ctx.oidc?.params ?? {};
@@ -93,6 +101,9 @@ export function recordTokenRequests(log) {
       parameters: Object.keys(params).filter((name) => params[name] !== undefined).sort(),
       status: ctx.status,
       error: ctx.body?.error,
+      committedAt,
+      presented: digest(params.refresh_token),
+      issued: digest(ctx.body?.refresh_token),
     });
     if (trouble.kind === 'drop') {
       ctx.respond = false;

@@ -1,6 +1,7 @@
 //! Drives turns (`core::flight::turn`): reads and writes rows, waits, keeps time. It decides nothing about them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -162,6 +163,7 @@ impl Services {
             match asking.look(key, found, &absent, look) {
                 Looked::Settled(found) => return Ok(Turn::Settled(found)),
                 Looked::Held => return Ok(Turn::Held),
+                Looked::Wait if self.leaving.load(Ordering::Relaxed) => return Ok(Turn::Held),
                 Looked::Wait => {
                     let [jitter] = random::bytes::<1>(&*self.ports.random);
                     tokio::time::sleep(POLL + POLL.mul_f64(f64::from(jitter) / 255.0)).await;

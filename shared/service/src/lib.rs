@@ -32,6 +32,7 @@ pub mod workload;
 pub mod workload_token;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_identity_core::arn::Place;
@@ -96,6 +97,8 @@ pub struct Services {
     pub(crate) instance: String,
     pub(crate) watch: flight::LeaseWatch,
     pub(crate) standings: standing::Standings,
+    /// Whether this process is about to end.
+    pub(crate) leaving: AtomicBool,
 }
 
 impl Services {
@@ -104,7 +107,13 @@ impl Services {
         let instance = random::handle(&*ports.random);
         let caches = cache::Caches::new(&config);
         let (watch, standings) = (flight::LeaseWatch::default(), standing::Standings::default());
-        Self { ports, config, caches, instance, watch, standings }
+        Self { ports, config, caches, instance, watch, standings, leaving: AtomicBool::new(false) }
+    }
+
+    /// This process is about to end: from here on nobody waits for another's turn, and who does is told to try again. What has
+    /// begun goes on to its end.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// What the deployment decided.

@@ -443,3 +443,33 @@ async fn a_grant_that_is_about_to_end_is_announced_once_however_often_the_bus_fa
     let told = |event: &Event| matches!(event, Event::AboutToEnd { ends_at, .. } if *ends_at == ends);
     assert!(events.len() == 2 && events.iter().all(told), "at least once: {events:?}");
 }
+
+#[tokio::test]
+async fn a_process_that_is_about_to_end_waits_for_nobody() {
+    let (world, _) = World::connected(600).await;
+    let wat = world.later(700).await;
+    let gate = Arc::new(Notify::new());
+    world.provider.will(Reply::Held("second", Arc::clone(&gate)));
+    let holding = {
+        let (services, admin) = (Arc::clone(&world.services), world.admin.clone());
+        let wat = wat.clone();
+        tokio::spawn(async move { services.get_oauth2_token(&admin, request(&wat)).await })
+    };
+    while world.provider.seen("refresh_token").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let other = world.another_process(5, &world.clock);
+    let waiting = {
+        let (other, admin, wat) = (Arc::clone(&other), world.admin.clone(), wat.clone());
+        tokio::spawn(async move { other.get_oauth2_token(&admin, request(&wat)).await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished());
+    other.leave();
+    let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert_eq!(ended.unwrap().unwrap().unwrap_err().kind(), ErrorKind::Throttling);
+    // What had begun goes on to its end, also in a process that ends.
+    world.services.leave();
+    gate.notify_one();
+    assert!(matches!(holding.await.unwrap().unwrap(), Oauth2TokenAnswer::Token(_)));
+}
