@@ -59,6 +59,8 @@ pub enum Reply {
     Held(&'static str, Arc<tokio::sync::Notify>),
     /// With an OAuth error, when the gate opens.
     HeldError(&'static str, Arc<tokio::sync::Notify>),
+    /// With these tokens, after so long.
+    After(Duration, &'static str),
 }
 
 /// A provider's token endpoint.
@@ -67,6 +69,8 @@ pub struct Provider {
     replies: Mutex<VecDeque<Reply>>,
     /// The bodies of the requests that came.
     pub requests: Mutex<Vec<BTreeMap<String, String>>>,
+    /// From when to when each answer of [`Reply::After`] was waited for.
+    pub slow: Mutex<Vec<(tokio::time::Instant, tokio::time::Instant)>>,
 }
 
 impl Provider {
@@ -119,6 +123,12 @@ impl HttpClient for Provider {
             Reply::Lost => Err(HttpError::Unknown { target, reason }),
             Reply::Held(name, gate) => {
                 gate.notified().await;
+                Ok(tokens(name, 3600))
+            }
+            Reply::After(wait, name) => {
+                let began = tokio::time::Instant::now();
+                tokio::time::sleep(wait).await;
+                self.slow.lock().unwrap().push((began, tokio::time::Instant::now()));
                 Ok(tokens(name, 3600))
             }
             Reply::HeldError(code, gate) => {
@@ -428,6 +438,8 @@ pub enum Trouble {
     Silence,
     /// What stands against users cannot be read while it lasts; everything else can.
     NoDenials,
+    /// None, but everybody else has a turn between each read and what follows from it.
+    Overtaken,
 }
 
 /// A store in trouble for some writes.
@@ -453,7 +465,11 @@ impl Store for Troubled {
         {
             return Err(StoreError::Busy("test".to_owned()));
         }
-        self.store.get(key, consistency).await
+        let found = self.store.get(key, consistency).await;
+        if self.trouble == Trouble::Overtaken {
+            tokio::task::yield_now().await;
+        }
+        found
     }
 
     async fn batch_get(
@@ -472,6 +488,7 @@ impl Store for Troubled {
         self.left.store(left - 1, Ordering::SeqCst);
         match self.trouble {
             Trouble::Busy | Trouble::NoDenials => Err(StoreError::Busy("test".to_owned())),
+            Trouble::Overtaken => self.store.write(writes).await,
             Trouble::LostRequest => Err(unknown()),
             Trouble::LostAnswer | Trouble::Silence => {
                 self.store.write(writes).await?;
