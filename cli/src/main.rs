@@ -16,6 +16,7 @@ mod secrets;
 mod serve;
 mod store;
 mod user;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,8 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Keep signing keys for PRIVATE_KEY_JWT
     Keys(keys::KeysArgs),
+    /// Rotate the keys of the token vault, and reseal what older ones have sealed
+    Vault(vault::VaultArgs),
     /// Make boto3 and the AWS CLI sign as a deployment on AWS takes it, and know operations of ours
     AwsModels(aws_models::AwsModelsArgs),
     /// Manage who may call a deployment on AWS: IAM roles and users, each with its grants
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
             Command::User(args) => user::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,
+            Command::Vault(args) => vault::run(args).await,
             Command::AwsModels(args) => aws_models::run(args),
             #[cfg(feature = "aws")]
             Command::Principals(args) => principals::run(args).await,
