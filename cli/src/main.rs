@@ -17,6 +17,7 @@ mod secrets;
 mod serve;
 mod store;
 mod user;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Print the secret with which `serve --webhook` signs events, for the receiver
     WebhookSecret(events::WebhookSecretArgs),
+    /// Rotate the keys of the token vault, and reseal what older ones have sealed
+    Vault(vault::VaultArgs),
     /// Make boto3 and the AWS CLI sign as a deployment on AWS takes it, and know operations of ours
     AwsModels(aws_models::AwsModelsArgs),
     /// Manage who may call a deployment on AWS: IAM roles and users, each with its grants
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::WebhookSecret(args) => events::run(args).await,
+            Command::Vault(args) => vault::run(args).await,
             Command::AwsModels(args) => aws_models::run(args),
             #[cfg(feature = "aws")]
             Command::Principals(args) => principals::run(args).await,

@@ -40,6 +40,9 @@ impl Purpose {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Vault, Self::Wat, Self::Consent, Self::Page, Self::Secret, Self::AccessKey];
+
+    /// Those that seal what does not end by itself.
+    pub const LASTING: [Self; 3] = [Self::Vault, Self::Secret, Self::AccessKey];
 }
 
 /// What a sealed value is and whose: authenticated, not stored, so that a ciphertext moved elsewhere does not open.
@@ -129,6 +132,30 @@ pub trait Sealer: Send + Sync {
     /// when that key is in memory, or when it cannot be said. For whoever reads several rows at once.
     fn unread_key(&self, _purpose: Purpose, _sealed: &[u8]) -> Option<Key> {
         None
+    }
+
+    /// The version of the vault key that `sealed` names; none where there are no versions, or it is no such value. Does not say
+    /// that the value opens.
+    fn key_version(&self, _sealed: &[u8]) -> Option<u32> {
+        None
+    }
+
+    /// Makes a new version of this purpose's key current and returns its number. What older versions sealed still opens. Other
+    /// processes seal under the version before until they ask again, and open the new one at once.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`]; nothing has changed then, or the new version is there.
+    async fn rotate(&self, _purpose: Purpose) -> Result<u32, SealError> {
+        Err(SealError::KeyUnavailable("these keys have no versions".to_owned()))
+    }
+
+    /// The versions of this purpose's key, oldest first, as they are stored now: what is sealed by this process from now on is
+    /// sealed under the last of them, or a later one.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
+    async fn key_versions(&self, _purpose: Purpose) -> Result<Vec<u32>, SealError> {
+        Ok(Vec::new())
     }
 
     /// The key over all vault keys, where it has a name.

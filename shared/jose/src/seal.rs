@@ -62,24 +62,6 @@ impl VaultSealer {
         Self { store, wrapper, clock, random, rings: Rings::default() }
     }
 
-    /// Makes a new version current and returns its number. What older versions sealed still opens. Other processes seal
-    /// under the version before for at most [`KEY_LIFE`], and open the new one at once.
-    ///
-    /// # Errors
-    /// [`SealError::KeyUnavailable`], [`SealError::Busy`].
-    pub async fn rotate(&self, purpose: Purpose) -> Result<u32, SealError> {
-        let ring = self.ring(purpose);
-        let _turn = ring.loading.lock().await;
-        for _ in 0..ATTEMPTS {
-            let rows = vault_key::read_from(&*self.store, purpose, ring.highest().unwrap_or(0)).await?;
-            let newest = rows.last().map(vault_key::number).transpose()?;
-            if let Some(made) = self.create_version(purpose, newest.unwrap_or(0).saturating_add(1)).await? {
-                return Ok(made.number);
-            }
-        }
-        Err(contended(purpose))
-    }
-
     const fn ring(&self, purpose: Purpose) -> &Ring {
         match purpose {
             Purpose::Vault => &self.rings.vault,
@@ -282,6 +264,33 @@ impl Sealer for VaultSealer {
             Known::Unread => Some(vault_key::address(purpose, number)),
             Known::Fresh(_) | Known::Due(_) | Known::Nonsense => None,
         }
+    }
+
+    fn key_version(&self, sealed: &[u8]) -> Option<u32> {
+        version_of(sealed).map(|(number, _)| number)
+    }
+
+    async fn rotate(&self, purpose: Purpose) -> Result<u32, SealError> {
+        let ring = self.ring(purpose);
+        let _turn = ring.loading.lock().await;
+        for _ in 0..ATTEMPTS {
+            let rows = vault_key::read_from(&*self.store, purpose, ring.highest().unwrap_or(0)).await?;
+            let newest = rows.last().map(vault_key::number).transpose()?;
+            if let Some(made) = self.create_version(purpose, newest.unwrap_or(0).saturating_add(1)).await? {
+                return Ok(made.number);
+            }
+        }
+        Err(contended(purpose))
+    }
+
+    async fn key_versions(&self, purpose: Purpose) -> Result<Vec<u32>, SealError> {
+        let now = self.clock.elapsed();
+        let rows = vault_key::read_from(&*self.store, purpose, 0).await?;
+        let versions = rows.iter().map(vault_key::number).collect::<Result<Vec<_>, _>>()?;
+        if let Some(newest) = versions.last() {
+            self.ring(purpose).note_current(*newest, now);
+        }
+        Ok(versions)
     }
 
     fn wrapping_key(&self) -> Option<&str> {

@@ -12,6 +12,7 @@ use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, MAX_BATCH, Q
 use agent_identity_core::{Error, Result, Secret, Timestamp, encoding, random};
 
 use crate::Services;
+use crate::vault::unsealed;
 
 /// An access key with its secrets, for verifying signatures.
 #[derive(Clone, Debug)]
@@ -56,6 +57,16 @@ pub const DEFAULT_NAME: &str = "default";
 /// Letters of access key ids, as AWS's (RFC 4648 base 32).
 const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
+/// What binds the secrets of an access key to it.
+fn context(id: &str) -> Context {
+    Context::new("access key", [id.as_bytes()])
+}
+
+/// A temporary key's row outlives the key by a day, so that its user is told `expired` and not `unknown`.
+fn row_ends(key: &AccessKey) -> Option<Timestamp> {
+    key.expires_at.map(|end| end.plus(Duration::from_secs(86_400)))
+}
+
 impl Services {
     /// Makes an access key. Only a process that holds the store and its master key can call this; there is no operation
     /// for it on the wire.
@@ -98,8 +109,7 @@ impl Services {
         let now = self.now();
         let expires_at = life.map(|life| now.plus(life));
         let plaintext = serde_json::to_vec(&secrets).map_err(Error::internal)?;
-        let context = Context::new("access key", [id.as_bytes()]);
-        let sealed = self.ports.sealer.seal(Purpose::AccessKey, &context, &plaintext).await?;
+        let sealed = self.ports.sealer.seal(Purpose::AccessKey, &context(&id), &plaintext).await?;
         let key = AccessKey {
             id: id.clone(),
             principal: Principal { name: principal.clone(), grants },
@@ -108,9 +118,7 @@ impl Services {
             created_at: now,
             expires_at,
         };
-        // A temporary key's row outlives the key by a day, so that its user is told `expired` and not `unknown`.
-        let row_ends = expires_at.map(|end| end.plus(Duration::from_secs(86_400)));
-        let write = record::create(Key::directory(Kind::AccessKey, &id), &key, row_ends)?;
+        let write = record::create(Key::directory(Kind::AccessKey, &id), &key, row_ends(&key))?;
         self.ports.store.write(vec![write]).await?;
         Ok(NewAccessKey {
             id,
@@ -187,8 +195,7 @@ impl Services {
             let key = stored.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such access key"))?.value;
             let sealed = encoding::unbase64url(&key.sealed)
                 .ok_or_else(|| Error::internal("an access key's secrets are not base64url"))?;
-            let context = Context::new("access key", [id.as_bytes()]);
-            let plaintext = self.ports.sealer.open(Purpose::AccessKey, &context, &sealed).await?;
+            let plaintext = self.ports.sealer.open(Purpose::AccessKey, &context(id), &sealed).await?;
             let secrets = serde_json::from_slice(&plaintext).map_err(Error::internal)?;
             Ok(Arc::new(LiveKey { key, secrets }))
         };
@@ -197,5 +204,32 @@ impl Services {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Seals the secrets of access keys under the current version of their vault key where an older one has; how many. A key that
+    /// was written or revoked meanwhile is left to the next call.
+    ///
+    /// # Errors
+    /// Those of the store and the vault.
+    pub(crate) async fn reseal_access_keys(&self) -> Result<usize> {
+        let sealer = &*self.ports.sealer;
+        let current = sealer.key_versions(Purpose::AccessKey).await?.last().copied();
+        let mut resealed = 0;
+        for stored in self.list_access_keys().await? {
+            let sealed = unsealed(&stored.value.sealed)?;
+            if sealer.key_version(&sealed) >= current {
+                continue;
+            }
+            let context = context(&stored.value.id);
+            let plaintext = sealer.open(Purpose::AccessKey, &context, &sealed).await?;
+            let sealed = encoding::base64url(sealer.seal(Purpose::AccessKey, &context, &plaintext).await?);
+            let key = AccessKey { sealed, ..stored.value.clone() };
+            match self.ports.store.write(vec![stored.replace(&key, row_ends(&key), None)?]).await {
+                Ok(()) => resealed += 1,
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(resealed)
     }
 }

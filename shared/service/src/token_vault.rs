@@ -1,7 +1,7 @@
 //! Use cases on the token vault as a whole: under which key its keys are wrapped.
 
 use agent_identity_core::grant::{Action, Authorized, Role};
-use agent_identity_core::seal::Wrapping;
+use agent_identity_core::seal::{Purpose, Wrapping};
 use agent_identity_core::{Error, Result, Timestamp};
 
 use crate::Services;
@@ -17,6 +17,10 @@ pub struct SetTokenVaultCmk {
     pub kms_key_arn: Option<String>,
 }
 
+/// Makes new versions of the keys that seal what does not end by itself.
+#[derive(Clone, Debug)]
+pub struct RotateTokenVaultKeys;
+
 macro_rules! on_vault {
     ($type:ty, $operation:literal) => {
         impl Action for $type {
@@ -30,6 +34,7 @@ macro_rules! on_vault {
 }
 on_vault!(GetTokenVault, "GetTokenVault");
 on_vault!(SetTokenVaultCmk, "SetTokenVaultCMK");
+on_vault!(RotateTokenVaultKeys, "RotateTokenVaultKeys");
 
 /// How the vault is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +79,39 @@ impl Services {
         let wrapping = self.ports.sealer.rewrap_keys().await?;
         tracing::info!(rewrapped = wrapping.rewrapped, "the vault keys are wrapped under the configured key");
         Ok(self.token_vault(wrapping))
+    }
+
+    /// The versions of each vault key, oldest first; the last is current.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn vault_key_versions(
+        &self,
+        _authorized: Authorized<'_, GetTokenVault>,
+    ) -> Result<Vec<(Purpose, Vec<u32>)>> {
+        let mut versions = Vec::new();
+        for purpose in Purpose::ALL {
+            versions.push((purpose, self.ports.sealer.key_versions(purpose).await?));
+        }
+        Ok(versions)
+    }
+
+    /// Makes a new version current of each key that seals what does not end by itself, and says which. Nothing is resealed, and
+    /// what older versions have sealed opens as before. Cut off, it leaves some keys with a new version and some without.
+    ///
+    /// # Errors
+    /// Those of the store and of the key over the vault keys.
+    pub async fn rotate_token_vault_keys(
+        &self,
+        _authorized: Authorized<'_, RotateTokenVaultKeys>,
+    ) -> Result<Vec<(Purpose, u32)>> {
+        let mut made = Vec::new();
+        for purpose in Purpose::LASTING {
+            let version = self.ports.sealer.rotate(purpose).await?;
+            tracing::info!(purpose = purpose.as_str(), version, "a vault key has a new version");
+            made.push((purpose, version));
+        }
+        Ok(made)
     }
 
     fn token_vault(&self, wrapping: Wrapping) -> TokenVault {

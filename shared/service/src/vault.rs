@@ -1,21 +1,14 @@
 //! Sealing tokens: under the user's own key for connections, under the vault key for tokens of no user (D19).
 
 use agent_identity_core::connection::{Connection, TokenMaterial};
-use agent_identity_core::record::{self, Stored};
 use agent_identity_core::seal::{Context, Key32, Purpose};
-use agent_identity_core::store::{Consistency, Key, Kind, StoreError};
-use agent_identity_core::user::UserKey;
-use agent_identity_core::{Error, Result, encoding, random};
+use agent_identity_core::store::Key;
+use agent_identity_core::{Error, Result, encoding};
 
 use crate::Services;
 
-/// A user's key as it is stored: wrapped by the vault key. Deleting the row is the shred.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct WrappedUserKey {
-    wrapped: String,
-}
-
-fn unsealed(text: &str) -> Result<Vec<u8>> {
+/// The bytes of a sealed value as it stands in a record.
+pub(crate) fn unsealed(text: &str) -> Result<Vec<u8>> {
     encoding::unbase64url(text).ok_or_else(|| Error::internal("a sealed value is not base64url"))
 }
 
@@ -39,45 +32,6 @@ fn client_context(key: &Key, generation: u64) -> Context {
 }
 
 impl Services {
-    /// The user's key; made when there is none. Who is about to call a provider asks for it before, so that what comes back
-    /// can be sealed whatever the store is doing then.
-    pub(crate) async fn user_vault_key(&self, user: UserKey) -> Result<Key32> {
-        self.caches.user_keys.get(&user, self.read_user_key(user, Consistency::Strong)).await
-    }
-
-    /// The user's key, for opening what it has sealed: then its row is there, and was from the start what it is.
-    pub(crate) async fn opening_user_key(&self, user: UserKey) -> Result<Key32> {
-        self.caches.user_keys.get(&user, self.read_user_key(user, Consistency::Eventual)).await
-    }
-
-    async fn read_user_key(&self, user: UserKey, mut consistency: Consistency) -> Result<Key32> {
-        let key = Key::single(Kind::UserKey, user.to_string());
-        let context = Context::new("user key", [user.as_bytes().as_slice()]);
-        loop {
-            let stored: Option<Stored<WrappedUserKey>> =
-                record::get(&*self.ports.store, &key, consistency).await?;
-            if let Some(stored) = stored {
-                let wrapped = unsealed(&stored.value.wrapped)?;
-                let bytes = self.ports.sealer.open(Purpose::Vault, &context, &wrapped).await?;
-                let bytes = <[u8; 32]>::try_from(bytes.as_slice())
-                    .map_err(|_length| Error::internal("a user key is not 32 bytes"))?;
-                return Ok(Key32::new(bytes));
-            }
-            if consistency == Consistency::Eventual {
-                consistency = Consistency::Strong;
-                continue;
-            }
-            let fresh = random::bytes::<32>(&*self.ports.random);
-            let wrapped = self.ports.sealer.seal(Purpose::Vault, &context, &fresh).await?;
-            let value = WrappedUserKey { wrapped: encoding::base64url(wrapped) };
-            match self.ports.store.write(vec![record::create(key.clone(), &value, None)?]).await {
-                Ok(()) => return Ok(Key32::new(fresh)),
-                Err(StoreError::Conflict(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     /// Seals the tokens of a connection under its user's key, as they will be in generation `generation`.
     pub(crate) fn seal_connection(
         &self,

@@ -380,6 +380,18 @@ async fn another_process_seals_under_a_new_version_within_the_life_of_a_key() {
 }
 
 #[tokio::test]
+async fn who_asks_which_versions_there_are_seals_under_the_newest_at_once() {
+    let setting = Setting::new();
+    let (one, other) = (setting.process(1), setting.process(2));
+    other.seal(Purpose::Vault, &context("a"), b"text").await.unwrap();
+    one.rotate(Purpose::Vault).await.unwrap();
+    assert_eq!(other.key_versions(Purpose::Vault).await.unwrap(), [1, 2]);
+    let sealed = other.seal(Purpose::Vault, &context("a"), b"text").await.unwrap();
+    assert_eq!(other.key_version(&sealed), Some(2));
+    assert_eq!(other.key_version(&other.seal_with(&Key32::new([4; 32]), &context("a"), b"text")), None);
+}
+
+#[tokio::test]
 async fn more_versions_than_a_page_of_the_store_are_all_found() {
     let setting = Setting::new();
     let sealer = setting.process(1);
