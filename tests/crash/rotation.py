@@ -21,9 +21,6 @@ from crash.load import NO_ANSWER
 LIFE = 2
 """Seconds that access tokens live: each is refreshed after half of that."""
 
-ANSWERS_AFTER = 50
-"""Milliseconds between the provider's commit and its answer."""
-
 AT_ONCE = 6
 """Users whose tokens are read when a kill comes."""
 
@@ -40,6 +37,15 @@ process believes as many again."""
 
 class Place(Protocol):
     """Where the product runs, and how it dies."""
+
+    busy_for: float
+    """Seconds within which a read of everybody at once is done."""
+
+    answers_after_ms: int
+    """What passes between the provider's commit and its answer, so that kills fall between."""
+
+    died_at: list[float]
+    """When its processes were killed."""
 
     def caller(self) -> Caller: ...
 
@@ -113,7 +119,7 @@ def round_of_kills(place: Place, users: Users, dice: random.Random) -> int:
     threads = [threading.Thread(target=read, args=(login,), daemon=True) for login in callers]
     for thread in threads:
         thread.start()
-    time.sleep(dice.uniform(0.0, 0.15))
+    time.sleep(dice.uniform(0.0, place.busy_for))
     killed = place.kill()
     for thread in threads:
         thread.join(30)
@@ -124,6 +130,23 @@ def round_of_kills(place: Place, users: Users, dice: random.Random) -> int:
 
 
 def settle(place: Place, users: Users) -> None:
+    """As `settled`, while what is due is worked off: a read of somebody whose lease is watched takes seconds."""
+    done = threading.Event()
+
+    def schedule() -> None:
+        while not done.wait(1):
+            place.work_off_what_is_due()
+
+    working = threading.Thread(target=schedule)
+    working.start()
+    try:
+        settled(place, users)
+    finally:
+        done.set()
+        working.join()
+
+
+def settled(place: Place, users: Users) -> None:
     """With nobody killing: each user has a token that works, twice, or is lost and was announced."""
     deadline, renew_at = time.monotonic() + SETTLED_WITHIN, time.monotonic() + TAKEN_OVER_WITHIN
     caller, lost_before = place.caller(), len(users.lost)
@@ -132,7 +155,6 @@ def settle(place: Place, users: Users) -> None:
     users.cut.clear()
     while left:
         assert time.monotonic() < deadline, f"{len(left)} users are neither served nor lost: {left[:5]}"
-        place.work_off_what_is_due()
         for login in list(left):
             heard = users.read(caller, login)
             if heard.error == "ValidationException":
@@ -152,7 +174,6 @@ def settle(place: Place, users: Users) -> None:
     keys = {it["userKey"]: it for login in users.lost for it in caller.ok("ListConnections", userId=login)["connections"]}
     while {key for key, _ in place.announced()} != set(keys):
         assert time.monotonic() < deadline, f"announced: {place.announced()}, lost: {set(keys)}"
-        place.work_off_what_is_due()
         time.sleep(0.5)
     assert all(it["status"] == "NEEDS_CONSENT" for it in keys.values())
     assert {reason for _, reason in place.announced()} <= {"lost_rotation", "invalid_grant"}
@@ -200,8 +221,8 @@ def kill_and_count(
     the dead before it ends: that is what `longer than recovery` means."""
     caller = place.caller()
     agent, provider = make_workload(caller, f"agent-{name}", return_url), make_user_provider(caller, vendor, name)
-    vendor.set_client_behaviour(name, LIFE, keeps_refresh_token=False, answers_after_ms=ANSWERS_AFTER, reuse_grace=grace)
-    users, owners, killed, died_at = Users(vendor, provider, agent, return_url), {}, 0, []
+    vendor.set_client_behaviour(name, LIFE, keeps_refresh_token=False, answers_after_ms=place.answers_after_ms, reuse_grace=grace)
+    users, owners, killed = Users(vendor, provider, agent, return_url), {}, 0
     rest_at = time.monotonic() + grace / 4
     detected_before = vendor.counters()["reuse_detections"]
     caller.close()
@@ -213,7 +234,6 @@ def kill_and_count(
         owners[first] = login
         caller.close()
         killed += round_of_kills(place, users, dice)
-        died_at.append(time.time())
         if grace and time.monotonic() > rest_at:
             settle(place, users)
             rest_at = time.monotonic() + grace / 4
@@ -228,7 +248,7 @@ def kill_and_count(
     assert users.surprises == []
     assert counted.refreshes > kills and counted.unkept, "no kill hit where it hurts"
     for login, committed in counted.unkept.items():
-        assert any(-0.1 < died - committed < 2 for died in died_at), f"{login} lost an answer at {committed} that no kill explains"
+        assert any(-0.1 < died - committed < 2 for died in place.died_at), f"{login} lost an answer at {committed} that no kill explains"
     if grace:
         assert (users.lost, detections) == ({}, 0), "D6: with a grace longer than recovery"
     else:

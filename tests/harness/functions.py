@@ -232,7 +232,12 @@ class Functions:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 context = deployment.iam_context(self.headers.get("authorization", ""))
                 event = http_event(self.command, self.path, self.headers.items(), body, **context)
-                answer = deployment.pool_of(urlsplit(self.path).path).invoke(event)
+                try:
+                    answer = deployment.pool_of(urlsplit(self.path).path).invoke(event)
+                except (http.client.HTTPException, ConnectionError):
+                    # An instance was killed: its client hears nothing.
+                    self.close_connection = True
+                    return
                 if "statusCode" not in answer:
                     # API Gateway's answer to a function that failed.
                     answer = {"statusCode": 500, "body": '{"message":"Internal Server Error"}', "headers": {}}

@@ -177,6 +177,11 @@ pub trait Action {
         false
     }
 
+    /// Whether it concerns every provider: then it takes a grant on all of them.
+    fn concerns_all_providers(&self) -> bool {
+        false
+    }
+
     /// The provider that it concerns; `None` when it concerns none in particular.
     fn provider(&self) -> Option<&ProviderName> {
         None
@@ -218,6 +223,7 @@ impl Principal {
         let allowed = self.grants.iter().any(|grant| {
             grant.allows(A::OPERATION, role, workload, provider)
                 && (!action.concerns_all_workloads() || grant.workload == Pattern::any())
+                && (!action.concerns_all_providers() || grant.provider == Pattern::any())
         });
         if allowed {
             return Ok(Authorized { action, principal: self });
@@ -226,6 +232,7 @@ impl Principal {
             action.workload().map(|name| format!(" on workload identity `{name}`")),
             action.concerns_all_workloads().then(|| " on all workload identities".to_owned()),
             action.provider().map(|name| format!(" on credential provider `{name}`")),
+            action.concerns_all_providers().then(|| " on all credential providers".to_owned()),
         ];
         Err(Error::new(
             ErrorKind::AccessDenied,

@@ -188,7 +188,7 @@ impl Services {
             .await
     }
 
-    async fn ban(
+    pub(crate) async fn ban(
         &self,
         agent: Option<WorkloadName>,
         user: &NamedUser,

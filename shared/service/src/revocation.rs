@@ -1,6 +1,7 @@
 //! Ending connections: the local copy is destroyed, and the provider is told (RFC 7009), at once or as soon as it hears.
 
 use agent_identity_core::connection::{Connection, ConnectionAddress, TokenMaterial};
+use agent_identity_core::denial::UserDenial;
 use agent_identity_core::grant::{Action, Authorized, Principal, Role};
 use agent_identity_core::http::HttpError;
 use agent_identity_core::port::Event;
@@ -19,7 +20,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::Services;
 use crate::connection::no_connection;
-use crate::denial::{Ban, BlockUser, NamedUser};
+use crate::denial::{Ban, NamedUser};
 use crate::directory::ATTEMPTS;
 use crate::token_call::{Client, out_of_reach};
 
@@ -49,6 +50,10 @@ impl Action for OffboardUser {
     }
 
     fn concerns_all_workloads(&self) -> bool {
+        true
+    }
+
+    fn concerns_all_providers(&self) -> bool {
         true
     }
 }
@@ -119,10 +124,8 @@ impl Services {
     /// # Errors
     /// `Conflict` when others keep writing; those of the store. What was deleted by then stays so, and the same call goes on.
     pub async fn offboard_user(&self, authorized: Authorized<'_, OffboardUser>) -> Result<Offboarded> {
-        let principal = authorized.principal();
-        let user = authorized.action().user.clone();
-        let ban =
-            self.block_user(principal.authorize(BlockUser { agent: None, user: user.clone() })?).await?;
+        let OffboardUser { user } = authorized.into_action();
+        let ban = self.ban(None, &user, |before| UserDenial { blocked: true, ..before }).await?;
         let (addresses, complete) = self.connections_of(&user, OFFBOARDED_AT_ONCE).await?;
         let mut pending = Vec::new();
         for address in addresses {

@@ -311,12 +311,19 @@ async fn who_is_offboarded_is_let_in_no_more_and_has_no_connection_left() {
     // Again, there is nothing left to do.
     let again = offboard(&world, "ada").await;
     assert!(again.deleted.is_empty() && again.complete);
-    let narrow = Principal {
-        name: "access-key/narrow".to_owned(),
-        grants: vec![Grant::parse(&format!("admin workload={AGENT}")).unwrap()],
-    };
-    let user = NamedUser::UserId(UserId::parse("ada").unwrap());
-    assert_eq!(narrow.authorize(OffboardUser { user }).unwrap_err().kind(), ErrorKind::AccessDenied);
+    // D1: it is about all workloads and all providers.
+    for less in
+        [format!("admin workload={AGENT}"), format!("admin provider={CALENDAR}"), "mint-jwt".to_owned()]
+    {
+        let narrow =
+            Principal { name: "access-key/narrow".to_owned(), grants: vec![Grant::parse(&less).unwrap()] };
+        let user = NamedUser::UserId(UserId::parse("ada").unwrap());
+        assert_eq!(
+            narrow.authorize(OffboardUser { user }).unwrap_err().kind(),
+            ErrorKind::AccessDenied,
+            "{less}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ fn every_kind_reads_back_from_its_text_form() {
             | Kind::ApiKeyProviderName
             | Kind::Connection
             | Kind::ConnectionEntry
+            | Kind::Revocation
             | Kind::ClientToken
             | Kind::ConsentSession
             | Kind::UserKey
