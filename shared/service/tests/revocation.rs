@@ -360,3 +360,34 @@ async fn d15_a_consent_that_is_being_completed_while_its_user_is_offboarded_make
         ["refresh-first", "access-first", "refresh-late", "access-late"]
     );
 }
+
+/// At whatever moment of a completion the user is offboarded, no connection is left: what was there is found, and what comes
+/// after the ban is not made.
+#[tokio::test]
+async fn d15_however_an_offboarding_falls_into_a_completion_no_connection_is_left() {
+    let (mut found, mut prevented) = (0, 0);
+    for moment in 0..60 {
+        let world = World::new();
+        world.create_workload(AGENT).await;
+        world.create_provider_with(CALENDAR, revocable()).await;
+        let session = world.consented(request(&world.wat(AGENT, "ada").await)).await;
+        for reply in [Reply::Tokens("first", 600), Reply::Status(200), Reply::Status(200)] {
+            world.provider.will(reply);
+        }
+        // Others run between each read and what follows from it.
+        let (services, _) = world.process_in_trouble(3, Trouble::Overtaken);
+        let user = UserIdentifier::UserId(UserId::parse("ada").unwrap());
+        let complete = services.complete_consent(&world.admin, CompleteConsent { session, user });
+        let leave = async {
+            for _ in 0..moment {
+                tokio::task::yield_now().await;
+            }
+            offboard(&world, "ada").await.deleted.len()
+        };
+        let (completed, deleted) = tokio::join!(biased; complete, leave);
+        assert_eq!(of_kind(&world, Kind::Connection), 0, "moment {moment}: {completed:?}");
+        found += deleted;
+        prevented += usize::from(completed.is_err());
+    }
+    assert!(found > 0 && prevented > 1, "{found} found, {prevented} prevented");
+}
