@@ -154,14 +154,22 @@ def test_the_control_plane_does_not_read_users_tokens() -> None:
 
 def test_the_data_plane_and_refresh_do_not_write_who_may_do_what() -> None:
     for function in ("TokensFunction", "RefreshFunction"):
-        for kind in ("access-key", "principal", "workload", "oauth2-provider", "api-key-provider", "authorizer", "denial"):
+        for kind in ("access-key", "principal", "workload", "oauth2-provider", "api-key-provider", "authorizer"):
             assert not any(row(function, action, f"{kind}#x") for action in WRITES)
+    # Who is offboarded is blocked by the function that deletes their connections (docs/adr/0030).
+    writes = [(function, action) for function in ROLES for action in WRITES if row(function, action, "denial#x")]
+    assert writes == [("CredentialsFunction", "dynamodb:PutItem"), ("TokensFunction", "dynamodb:PutItem")]
 
 
-def test_only_the_control_plane_deletes_rows() -> None:
+def test_each_plane_deletes_what_it_keeps_and_nothing_else() -> None:
+    ends = {"connection", "connection-entry", "revocation"}
+    kinds = [line.split('"')[1] for line in CORE.read_text().splitlines() if re.search(r"Self::\w+ => \"", line)]
     for function in ROLES:
-        deletes = [kind for kind in ("workload", "connection", "authorizer") if row(function, "dynamodb:DeleteItem", f"{kind}#x")]
-        assert deletes == (["workload", "authorizer"] if function == "CredentialsFunction" else [])
+        deletes = {kind for kind in kinds if row(function, "dynamodb:DeleteItem", f"{kind}#x")}
+        if function == "CredentialsFunction":
+            assert {"workload", "authorizer"} <= deletes and not deletes & {"denial", "user-key", "vault-key", *ends}
+        else:
+            assert deletes == (ends if function in ("TokensFunction", "RefreshFunction") else set()), function
 
 
 def test_a_consent_may_check_its_workload_and_not_write_it() -> None:
