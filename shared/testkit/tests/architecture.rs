@@ -63,7 +63,7 @@ const NOT_IN_CORE: &[&str] = &["tokio", "hyper", "http", "axum", "rusqlite", "tr
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--offline", "--locked"])
+        .args(["metadata", "--format-version=1", "--locked"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .output()
         .unwrap();
