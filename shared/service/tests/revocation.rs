@@ -171,6 +171,33 @@ async fn what_a_refresh_brings_for_a_deleted_connection_is_revoked_too() {
 }
 
 #[tokio::test]
+async fn what_a_refresh_brings_for_a_deleted_connection_is_not_for_the_one_that_came_after() {
+    let (world, _) = connected(600).await;
+    let wat = world.later(700).await;
+    let gate = Arc::new(Notify::new());
+    world.provider.will(Reply::Held("old", Arc::clone(&gate)));
+    let reading = {
+        let (services, admin, wat) = (Arc::clone(&world.services), world.admin.clone(), wat.clone());
+        tokio::spawn(async move { services.get_oauth2_token(&admin, request(&wat)).await })
+    };
+    while world.provider.seen("refresh_token").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    world.provider.will(Reply::Status(200));
+    delete(&world).await;
+    let session = world.consented(request(&wat)).await;
+    world.provider.will(Reply::Tokens("new", 600));
+    world.complete(&session, "ada").await.unwrap();
+    gate.notify_one();
+    reading.await.unwrap().ok();
+    assert_eq!(world.token(&wat).await.unwrap(), "access-new");
+    let wat = world.later(700).await;
+    world.provider.will(Reply::Tokens("newer", 600));
+    assert_eq!(world.token(&wat).await.unwrap(), "access-newer");
+    assert_eq!(world.provider.seen("refresh_token"), ["refresh-first", "refresh-new"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_revoked_is_said() {
     // No way is known.
     let (world, _) = World::connected(600).await;

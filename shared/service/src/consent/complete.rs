@@ -17,7 +17,7 @@ use agent_identity_core::record::{self, Stored};
 use agent_identity_core::seal::Key32;
 use agent_identity_core::store::{Condition, Consistency, Key, StoreError, Write};
 use agent_identity_core::user::UserKey;
-use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName};
+use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName, random};
 use agent_identity_oauth::catalogue;
 use agent_identity_oauth::token::{TokenGrant, Tokens};
 
@@ -241,13 +241,17 @@ impl Services {
         let material =
             TokenMaterial { access_token: tokens.access_token, refresh_token: tokens.refresh_token };
         let (denials, began) = (UserDenials::key(session.user), session.expires_at.minus(SESSION_LIFE));
+        // Not that of a connection which was deleted here a moment ago: what a refresh of that one still brings is not for this one.
+        let first_generation = u64::from(u32::from_be_bytes(random::bytes(&*self.ports.random)));
         let mut ended = session.clone();
         ended.stage = Stage::Completed;
         ended.flight_mut().arrive();
         loop {
             let before = self.insist(|| self.ports.store.get(&key, Consistency::Strong)).await?;
             let before: Option<Stored<Connection>> = before.as_ref().map(record::parse).transpose()?;
-            let generation = before.as_ref().map_or(1, |held| held.value.tokens.generation.saturating_add(1));
+            let generation = before
+                .as_ref()
+                .map_or(first_generation, |held| held.value.tokens.generation.saturating_add(1));
             let mut connection = Connection {
                 workload: session.workload,
                 user: session.user,
