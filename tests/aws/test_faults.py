@@ -55,8 +55,8 @@ CALLS = {
     "OpenPage": "GetItem GetItem GetItem",
     "Continue": "GetItem GetItem GetItem GetItem Decrypt Query Decrypt PutItem",
     "Callback": "GetItem Decrypt GetItem GetItem GetItem Query Decrypt PutItem",
-    "Complete": "GetItem GetItem GetItem GetItem GetItem GetSecretValue GetItem Query Decrypt PutItem GetItem PutItem GetItem "
-    "Decrypt GetItem BatchGetItem TransactWriteItems",
+    "Complete": "GetItem GetItem GetItem GetItem GetItem GetSecretValue GetItem Query Decrypt TransactWriteItems GetItem "
+    "PutItem GetItem Decrypt GetItem GetItem BatchGetItem TransactWriteItems",
     "UserToken": "BatchGetItem Decrypt BatchGetItem Decrypt",
     "Refresh": "BatchGetItem Decrypt BatchGetItem GetItem GetItem GetItem GetItem PutItem GetItem Decrypt GetSecretValue PutItem",
     # One Query for each of 16 shards, and what is due in one of them; then the keys of issuers.
@@ -68,7 +68,7 @@ CALLS = {
 # Where a call is not answered at all, which takes seconds each time.
 HANGING = [
     ("CreateApiKey", "PutSecretValue", 2), ("CreateOauth2", "TransactWriteItems", 1), ("Mint", "Decrypt", 1),
-    ("Complete", "TransactWriteItems", 1), ("Refresh", "PutItem", 2), ("UserToken", "BatchGetItem", 1),
+    ("Complete", "TransactWriteItems", 2), ("Refresh", "PutItem", 2), ("UserToken", "BatchGetItem", 1),
     ("Tick", "SendMessageBatch", 1), ("Authorize", "BatchGetItem", 1),
 ]  # fmt: skip
 # The shards are alike.
