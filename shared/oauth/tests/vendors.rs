@@ -32,8 +32,8 @@ const CALLBACK: &str = "https://us.example/identities/oauth2/callback/1";
 const SLACK: &str = "slack"; // Acts for the user, so `user_scope`; without rotation its tokens do not end.
 const GITHUB: &str = "github"; // A refresh token comes from a GitHub App, whose facts are these: both tokens are replaced.
 
-/// Where grants are revoked, read since in the vendors' own documents: Google, "Using OAuth 2.0 for Web Server Applications",
-/// "Revoking a token"; GitHub REST, "Delete an app authorization"; Slack, `auth.revoke`; Dropbox HTTP, `/auth/token/revoke`.
+/// Where grants are revoked, read since: GitHub REST, "Delete an app authorization"; Slack, `auth.revoke`; Dropbox's SDKs,
+/// `tokenRevoke`. Google's in others' words alone: it is to be read in "Using OAuth 2.0 for Web Server Applications".
 const REVOCATION_READ_SINCE: [(&str, &str); 4] = [
     ("google", "https://oauth2.googleapis.com/revoke"),
     (GITHUB, "https://api.github.com/applications/{client_id}/grant"),
