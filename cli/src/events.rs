@@ -104,7 +104,6 @@ impl Webhook {
 }
 
 /// Events of one machine.
-#[derive(Default)]
 pub struct LocalEvents {
     webhook: Option<Webhook>,
 }

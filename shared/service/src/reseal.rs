@@ -63,7 +63,7 @@ impl Services {
             }
         };
         let Some(place) = place else { return Ok(page) };
-        let users = self.users_under(place.version, place.shard, place.after.clone(), MAX_BATCH).await?;
+        let users = self.users_under(place.version, place.shard, place.after.clone()).await?;
         for user in &users {
             match self.reseal_user_key(place.version, *user).await {
                 Ok(Moved::Resealed) => page.resealed += 1,

@@ -94,9 +94,10 @@ impl Services {
             let value = WrappedUserKey { wrapped: encoding::base64url(wrapped), entered: version.is_some() };
             let mut writes = vec![record::create(address(user), &value, None)?];
             if let Some(version) = version {
-                let condition = match entry_may_be_there {
-                    true => self.entry_as_it_is(version, user).await?,
-                    false => Condition::Absent,
+                let condition = if entry_may_be_there {
+                    self.entry_as_it_is(version, user).await?
+                } else {
+                    Condition::Absent
                 };
                 writes.push(enter(version, user, condition)?);
             }
@@ -134,16 +135,15 @@ impl Services {
         }
     }
 
-    /// Users whose keys this version wraps, of one shard, after one of them: at most [`MAX_BATCH`].
+    /// Users whose keys this version wraps, of one shard, after one of them: [`MAX_BATCH`] of them, if there are so many.
     pub(crate) async fn users_under(
         &self,
         version: u32,
         shard: u8,
         after: Option<String>,
-        limit: usize,
     ) -> Result<Vec<UserKey>> {
-        let limit = limit.clamp(1, MAX_BATCH);
-        let query = Query { kind: Kind::UserKey, partition: group(version, shard), after, limit };
+        let (kind, partition, limit) = (Kind::UserKey, group(version, shard), MAX_BATCH);
+        let query = Query { kind, partition, after, limit };
         let rows = self.ports.store.query(query).await?;
         rows.iter().map(|row| Ok(record::parse::<UserKey>(row)?.value)).collect()
     }

@@ -448,16 +448,7 @@ async fn a_grant_that_is_about_to_end_is_announced_once_however_often_the_bus_fa
 async fn a_process_that_is_about_to_end_waits_for_nobody() {
     let (world, _) = World::connected(600).await;
     let wat = world.later(700).await;
-    let gate = Arc::new(Notify::new());
-    world.provider.will(Reply::Held("second", Arc::clone(&gate)));
-    let holding = {
-        let (services, admin) = (Arc::clone(&world.services), world.admin.clone());
-        let wat = wat.clone();
-        tokio::spawn(async move { services.get_oauth2_token(&admin, request(&wat)).await })
-    };
-    while world.provider.seen("refresh_token").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let (gate, holding) = world.refreshing(&wat, "second").await;
     let other = world.another_process(5, &world.clock);
     let waiting = {
         let (other, admin, wat) = (Arc::clone(&other), world.admin.clone(), wat.clone());

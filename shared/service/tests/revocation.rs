@@ -147,15 +147,7 @@ async fn a_crash_while_the_provider_is_told_forgets_nothing() {
 async fn what_a_refresh_brings_for_a_deleted_connection_is_revoked_too() {
     let (world, _) = connected(600).await;
     let wat = world.later(700).await;
-    let gate = Arc::new(Notify::new());
-    world.provider.will(Reply::Held("second", Arc::clone(&gate)));
-    let reading = {
-        let (services, admin, wat) = (Arc::clone(&world.services), world.admin.clone(), wat.clone());
-        tokio::spawn(async move { services.get_oauth2_token(&admin, request(&wat)).await })
-    };
-    while world.provider.seen("refresh_token").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let (gate, reading) = world.refreshing(&wat, "second").await;
     world.provider.will(Reply::Status(200));
     assert_eq!(delete(&world).await.upstream, Upstream::Revoked);
     assert_destroyed(&world, 0);
@@ -174,15 +166,7 @@ async fn what_a_refresh_brings_for_a_deleted_connection_is_revoked_too() {
 async fn what_a_refresh_brings_for_a_deleted_connection_is_not_for_the_one_that_came_after() {
     let (world, _) = connected(600).await;
     let wat = world.later(700).await;
-    let gate = Arc::new(Notify::new());
-    world.provider.will(Reply::Held("old", Arc::clone(&gate)));
-    let reading = {
-        let (services, admin, wat) = (Arc::clone(&world.services), world.admin.clone(), wat.clone());
-        tokio::spawn(async move { services.get_oauth2_token(&admin, request(&wat)).await })
-    };
-    while world.provider.seen("refresh_token").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let (gate, reading) = world.refreshing(&wat, "old").await;
     world.provider.will(Reply::Status(200));
     delete(&world).await;
     let session = world.consented(request(&wat)).await;

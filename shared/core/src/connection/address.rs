@@ -67,6 +67,11 @@ impl ConnectionAddress {
         self.target.split_once('#').map_or(&self.target, |(label, _)| label)
     }
 
+    /// Whose it is.
+    pub const fn party(&self) -> Party {
+        Party { workload: self.workload, provider: self.provider, user: self.user }
+    }
+
     /// Where the connection is stored.
     pub fn key(&self) -> Key {
         Connection::key(self.workload, self.user, self.provider, &self.target)
@@ -82,13 +87,6 @@ impl ConnectionAddress {
         ];
         let sort = self.to_string();
         groups.map(|group| Key::of(Kind::ConnectionEntry, group.partition(), sort.clone()))
-    }
-}
-
-impl ConnectionAddress {
-    /// Whose it is.
-    pub const fn party(&self) -> Party {
-        Party { workload: self.workload, provider: self.provider, user: self.user }
     }
 }
 

@@ -414,6 +414,23 @@ impl World {
         (world, wat)
     }
 
+    /// A read that is refreshing: the provider answers it with these tokens when the gate opens.
+    pub async fn refreshing(
+        &self,
+        wat: &Secret,
+        tokens: &'static str,
+    ) -> (Arc<tokio::sync::Notify>, tokio::task::JoinHandle<Result<Oauth2TokenAnswer>>) {
+        let gate = Arc::new(tokio::sync::Notify::new());
+        let sent = self.provider.seen("refresh_token").len();
+        self.provider.will(Reply::Held(tokens, Arc::clone(&gate)));
+        let (services, admin, wat) = (Arc::clone(&self.services), self.admin.clone(), wat.clone());
+        let reading = tokio::spawn(async move { services.get_oauth2_token(&admin, request(&wat)).await });
+        while self.provider.seen("refresh_token").len() == sent {
+            tokio::task::yield_now().await;
+        }
+        (gate, reading)
+    }
+
     /// Lets time pass, and gets a token for who is there then (workload access tokens live 15 minutes).
     pub async fn later(&self, seconds: u64) -> Secret {
         self.clock.advance(Duration::from_secs(seconds));
