@@ -29,12 +29,12 @@ enum UserCommand {
     /// Make a user sign in again
     SignOut(BanArgs),
     /// Let a user in no more, for any agent, and delete all their connections
-    Offboard(OffboardArgs),
+    Offboard(OfUserArgs),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("who").required(true).multiple(true).args(["issuer", "user_id"])))]
-struct OffboardArgs {
+struct OfUserArgs {
     #[command(flatten)]
     who: WhoArgs,
     #[command(flatten)]
@@ -77,26 +77,18 @@ impl WhoArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("who").required(true).multiple(true).args(["issuer", "user_id"])))]
 struct BanArgs {
     /// For this agent alone [default: for all]
     #[arg(long, value_name = "AGENT", value_parser = WorkloadName::parse)]
     agent: Option<WorkloadName>,
     #[command(flatten)]
-    who: WhoArgs,
-    #[command(flatten)]
-    reach: Box<ReachArgs>,
-    #[command(flatten)]
-    store: StoreArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    of: OfUserArgs,
 }
 
 impl BanArgs {
     async fn opened(&self) -> CommandResult<(Arc<Services>, Option<WorkloadName>, NamedUser)> {
-        let user = self.who.named()?;
-        Ok((self.store.reaching(&self.reach).await?, self.agent.clone(), user))
+        let user = self.of.who.named()?;
+        Ok((self.of.store.reaching(&self.of.reach).await?, self.agent.clone(), user))
     }
 }
 
@@ -127,7 +119,7 @@ pub async fn run(args: UserArgs) -> CommandResult {
 }
 
 /// Calls again until all is deleted, and says each as it is.
-async fn offboard(args: OffboardArgs) -> CommandResult {
+async fn offboard(args: OfUserArgs) -> CommandResult {
     let (admin, user) = (administrator(), args.who.named()?);
     let services = args.store.reaching(&args.reach).await?;
     let mut deleted = Vec::new();
@@ -155,7 +147,7 @@ async fn offboard(args: OffboardArgs) -> CommandResult {
 }
 
 fn told(args: &BanArgs, ban: &Ban, done: &str) -> CommandResult {
-    if args.json {
+    if args.of.json {
         let shown = json!({
             "agentId": args.agent,
             "blocked": ban.denial.blocked,
