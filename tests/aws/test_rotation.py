@@ -29,6 +29,7 @@ class Deployed:
         self.functions = Functions((vendor.address,)).start()
         self.credentials = self.functions.credentials()
         self.busy_for, self.answers_after_ms, self.died_at, self.told = 0.5, 200, [], set()
+        self.renewing = threading.Lock()
         events, self.sqs = self.functions.client_of("events"), self.functions.client_of("sqs")
         self.queue = self.sqs.create_queue(QueueName=fresh("events"))["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -69,13 +70,16 @@ class Deployed:
         return len(dying)
 
     def renew(self):
-        for pool in self.functions.pools.values():
-            pool.stop()
-        self.more_refreshers()
-        self.warm_up()
+        # A tick is not stopped half-way: it has a test of its own (`test_faults`).
+        with self.renewing:
+            for pool in self.functions.pools.values():
+                pool.stop()
+            self.more_refreshers()
+            self.warm_up()
 
     def work_off_what_is_due(self):
-        self.functions.pools["refresh"].invoke(TICK)
+        with self.renewing:
+            self.functions.pools["refresh"].invoke(TICK)
         url, records = self.functions.environment["AGENT_IDENTITY_QUEUE_URL"], []
         while batch := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             records += [{"messageId": message["MessageId"], "body": message["Body"]} for message in batch]
