@@ -14,8 +14,11 @@ use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
 use agent_identity_local::{
     Database, LocalSecrets, LocalSigningKeys, MasterKey, Sha256, SqliteStore, SystemClock, SystemRandom,
 };
+use agent_identity_core::store::Store;
+use agent_identity_service::audit::{AuditedStore, Kept, Life, Trail};
 use agent_identity_service::{Config, Ports, Services};
 
+use crate::audit::LocalHeadSigner;
 use crate::events::{LocalEvents, Webhook};
 use crate::{CommandError, CommandResult};
 
@@ -70,6 +73,8 @@ pub struct Settings {
     pub extra_roots: Vec<u8>,
     /// Where events are posted, besides the log.
     pub webhook: Option<String>,
+    /// How long the process lives, for its audit trail.
+    pub life: Life,
 }
 
 impl Settings {
@@ -83,6 +88,7 @@ impl Settings {
             egress: AllowList::default(),
             extra_roots: Vec::new(),
             webhook: None,
+            life: Life::Brief,
         }
     }
 }
@@ -92,7 +98,9 @@ pub struct Local {
     /// The use cases.
     pub services: Arc<Services>,
     /// The rows, for reaping what has expired.
-    pub store: Arc<SqliteStore>,
+    pub rows: Arc<SqliteStore>,
+    /// The audit trail.
+    pub trail: Arc<Trail>,
     /// Secrets kept for providers.
     pub secrets: Arc<LocalSecrets>,
     /// Signing keys kept for providers.
@@ -132,7 +140,17 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
     let master = Arc::new(MasterKey::open(&database).await?);
     let challenge_key = master.derive("serve challenge");
     let webhook_key = master.derive("webhook");
-    let store = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));
+    let rows = Arc::new(SqliteStore::new(database.clone(), Arc::clone(&clock)));
+    let trail = Arc::new(Trail::new(
+        rows.clone(),
+        Arc::new(Sha256),
+        random.clone(),
+        Arc::clone(&clock),
+        Some(Arc::new(LocalHeadSigner::new(&master.derive("audit heads")))),
+        Kept::Rows,
+        settings.life,
+    ));
+    let store: Arc<dyn Store> = Arc::new(AuditedStore::new(Arc::clone(&trail)));
     let sealer: Arc<dyn Sealer> =
         Arc::new(VaultSealer::new(store.clone(), master.clone(), Arc::clone(&clock), random.clone()));
     let authorizer_keys: Arc<dyn AuthorizerKeys> =
@@ -161,6 +179,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         random,
         digest: Arc::new(Sha256),
         events: events.clone(),
+        trail: Some(Arc::clone(&trail)),
     };
     let config = Config {
         place,
@@ -171,16 +190,16 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         secret_cache: SECRET_CACHE,
     };
     let services = Arc::new(Services::new(ports, config));
-    let authorize = Arc::new(authorizer(&services, &store));
-    Ok(Local { services, store, secrets, signing_keys, authorize, challenge_key, webhook_key, events })
+    let authorize = Arc::new(authorizer(&services));
+    Ok(Local { services, rows, trail, secrets, signing_keys, authorize, challenge_key, webhook_key, events })
 }
 
 /// What the authorizer function is on AWS, over the same rows.
-fn authorizer(services: &Services, store: &Arc<SqliteStore>) -> AuthorizeRequest {
+fn authorizer(services: &Services) -> AuthorizeRequest {
     let ports = services.ports();
     let minting =
         ports.authorizer_keys.clone().map(|keys| Minting { keys, random: Arc::clone(&ports.random) });
     let issuers = services.config().issuers.trusted().to_vec();
     let (verifier, digest) = (Arc::clone(&ports.verifier), Arc::clone(&ports.digest));
-    AuthorizeRequest::new(store.clone(), verifier, digest, Arc::clone(&ports.clock), issuers, minting)
+    AuthorizeRequest::new(Arc::clone(&ports.store), verifier, digest, Arc::clone(&ports.clock), issuers, minting)
 }

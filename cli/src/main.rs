@@ -1,6 +1,7 @@
 //! `agent-identity`: one process on a laptop (`serve`), and the administrator's commands.
 
 mod access_keys;
+mod audit;
 mod authorizer;
 mod aws_models;
 mod compose;
@@ -21,9 +22,11 @@ mod vault;
 
 use std::process::ExitCode;
 
+use agent_identity_service::audit::{About, about};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::data_dir::DataArgs;
+use crate::store::ADMINISTRATOR;
 
 /// Secure authentication and credential management for AI agents.
 ///
@@ -52,6 +55,8 @@ enum Command {
     Connections(connections::ConnectionsArgs),
     /// Ban users now: block, unblock, sign out
     User(user::UserArgs),
+    /// Read the audit trail, export it, and verify that nobody changed it
+    Audit(audit::AuditArgs),
     /// Keep secrets that providers refer to (EXTERNAL)
     Secrets(secrets::SecretsArgs),
     /// Keep signing keys for PRIVATE_KEY_JWT
@@ -96,6 +101,18 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty_variables)
 }
 
+/// `agent-identity user block`, as the audit trail names it.
+fn command_name(matches: &clap::ArgMatches) -> String {
+    let mut name = "agent-identity".to_owned();
+    let mut matches = matches;
+    while let Some((command, of_command)) = matches.subcommand() {
+        name.push(' ');
+        name.push_str(command);
+        matches = of_command;
+    }
+    name
+}
+
 fn main() -> ExitCode {
     let matches = without_empty_variables(Cli::command()).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
@@ -106,7 +123,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CommandError(format!("cannot start the runtime: {error}"))),
     };
-    let outcome = runtime.block_on(async {
+    let outcome = runtime.block_on(about(About::new(ADMINISTRATOR, command_name(&matches)), async {
         let done = match cli.command {
             Command::Quickstart(args) => return quickstart::run(args).await,
             Command::Serve(args) => return serve::run(args).await,
@@ -115,6 +132,7 @@ fn main() -> ExitCode {
             Command::Authorizer(args) => return authorizer::run(args).await,
             Command::Connections(args) => connections::run(args).await,
             Command::User(args) => user::run(args).await,
+            Command::Audit(args) => return audit::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::WebhookSecret(args) => events::run(args).await,
@@ -124,7 +142,7 @@ fn main() -> ExitCode {
             Command::Principals(args) => principals::run(args).await,
         };
         done.map(|()| ExitCode::SUCCESS)
-    });
+    }));
     outcome.unwrap_or_else(|error| fail(&error))
 }
 

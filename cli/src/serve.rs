@@ -17,6 +17,7 @@ use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer, parse_trusted_iss
 use agent_identity_egress::AllowList;
 use agent_identity_jose::{KeyPrefetch, PREFETCH_EVERY};
 use agent_identity_service::Services;
+use agent_identity_service::audit::{About, Life, about};
 use axum::Router;
 use tokio::net::TcpListener;
 use url::Url;
@@ -37,6 +38,9 @@ const REAP_AT_ONCE: usize = 1000;
 
 /// How often events that wait are posted.
 const POST_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is signed how far the audit trail has come (D18).
+const SIGN_EVERY: Duration = Duration::from_secs(60);
 
 /// How long requests that are under way have to end after a signal: longer than a call to a provider may take.
 const GRACE: Duration = Duration::from_secs(15);
@@ -252,6 +256,7 @@ impl Server {
             egress: plan.egress,
             extra_roots: plan.extra_roots,
             webhook: plan.webhook,
+            life: Life::Long,
         };
         let local = compose::open(data, settings).await?;
         if loopback {
@@ -286,7 +291,7 @@ impl Server {
 
     /// Serves until `stop`, then lets what is in flight end; whether all of it did.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let store = Arc::clone(&self.local.store);
+        let store = Arc::clone(&self.local.rows);
         let reaper = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(REAP_EVERY).await;
@@ -301,6 +306,13 @@ impl Server {
             loop {
                 tokio::time::sleep(POST_EVERY).await;
                 events.flush().await;
+            }
+        });
+        let trail = Arc::clone(&self.local.trail);
+        let signing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SIGN_EVERY).await;
+                trail.sign_heads().await;
             }
         });
         let services = Arc::clone(&self.local.services);
@@ -325,9 +337,16 @@ impl Server {
             schedule.abort();
         }
         posting.abort();
+        signing.abort();
+        self.local.trail.end().await;
         self.local.events.flush().await;
         all_ended
     }
+}
+
+/// Whose work the schedule's is.
+fn schedule() -> About {
+    About::new("agent-identity", "schedule")
 }
 
 /// Refreshes what is due, as the refresh function does on AWS, until `stopping`. What is under way then ends as requests do.
@@ -339,7 +358,8 @@ async fn refresh_what_is_due(
 ) {
     let refresh_for_ever = async {
         loop {
-            if let Err(error) = services.tick(|working| work.spawn(working)).await {
+            let tick = services.tick(|working| work.spawn(about(schedule(), working)));
+            if let Err(error) = tick.await {
                 tracing::warn!(%error, "what is due could not be looked at");
             }
             tokio::time::sleep(every).await;

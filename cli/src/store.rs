@@ -13,9 +13,12 @@ use crate::events::webhook_url;
 use crate::serve::{EGRESS_HELP, ISSUER_HELP, Issuers, extra_roots, trusted_issuers};
 use crate::{CommandResult, DataArgs};
 
+/// How who sits at the machine is called.
+pub const ADMINISTRATOR: &str = "administrator";
+
 /// Who sits at the machine and holds the store may do everything with it.
 pub fn administrator() -> Principal {
-    Principal { name: "administrator".to_owned(), grants: vec![Grant::everything()] }
+    Principal { name: ADMINISTRATOR.to_owned(), grants: vec![Grant::everything()] }
 }
 
 /// What a command must know of the deployment, to decide or to reach an issuer as its processes do.

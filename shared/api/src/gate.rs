@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use crate::{Api, Failure};
 use agent_identity_core::Id;
+use agent_identity_service::audit::{self, About};
 
 /// Which `Host` headers are served.
 #[derive(Clone, Debug)]
@@ -86,6 +87,10 @@ pub(crate) async fn pass(State(api): State<Api>, request: Request, next: Next) -
     // has dropped the other by now, so that each chunked request does.
     let last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let admitted = api.hosts.admits(request.uri(), request.headers());
+    let about = About {
+        request: Some(id.clone()),
+        ..About::new("anonymous", format!("{} {}", request.method(), request.uri().path()))
+    };
     let work = async move {
         if admitted {
             next.run(request).await
@@ -107,7 +112,7 @@ pub(crate) async fn pass(State(api): State<Api>, request: Request, next: Next) -
             .into_response()
         }
     };
-    let mut response = match api.work.spawn(work.instrument(span)).await {
+    let mut response = match api.work.spawn(audit::about(about, work.instrument(span))).await {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(request_id = %id, %error, "a request failed by panic");

@@ -14,7 +14,9 @@ mod workload_token;
 
 pub use authorizer::parse_authorizer;
 
+use agent_identity_core::Error;
 use agent_identity_core::grant::{Action, Principal};
+use agent_identity_service::audit::{self, Recorded};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -78,6 +80,18 @@ macro_rules! operations {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
+            /// Whether what it gives, and to whom, is on record in the audit trail (D18).
+            const fn gives_credentials(self) -> bool {
+                matches!(
+                    self,
+                    Self::GetWorkloadAccessToken
+                        | Self::GetWorkloadAccessTokenForJWT
+                        | Self::GetWorkloadAccessTokenForUserId
+                        | Self::GetResourceOauth2Token
+                        | Self::GetResourceApiKey
+                )
+            }
+
             async fn call(self, api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
                 match self { $(Self::$variant => $module::$handler(api, principal, body).await,)* }
             }
@@ -138,9 +152,14 @@ pub(crate) async fn serve(State(api): State<Api>, request: Request) -> Response 
     };
     let mut principal = None;
     let began = api.services.ports().clock.elapsed();
+    audit::note(|about| operation.name().clone_into(&mut about.operation));
     let outcome = perform(&api, operation, &parts, body, &mut principal).await;
+    let (outcome, recorded) = match &principal {
+        Some(_) if operation.gives_credentials() => put_on_record(&api, outcome).await,
+        _ => (outcome, Recorded::default()),
+    };
     let took = api.services.ports().clock.elapsed().saturating_sub(began);
-    log(operation, principal.as_ref(), &outcome, took);
+    log(operation, principal.as_ref(), &outcome, &recorded, took);
     match outcome {
         Ok(value) if operation.success() == StatusCode::NO_CONTENT => {
             debug_assert!(value.is_null(), "an operation without content answers none");
@@ -169,6 +188,7 @@ async fn perform(
     let body = read_body(api, body).await?;
     let signed = SignedRequest { body: &body, ..unread(parts) };
     let caller = principal.insert(api.authenticate.authenticate(&signed, gateway(parts)).await?);
+    audit::note(|about| about.principal.clone_from(&caller.name));
     let members = match serde_json::from_slice::<Value>(&body) {
         Ok(Value::Object(map)) => Members::of_body(map),
         Ok(_) => {
@@ -218,13 +238,32 @@ fn gateway(parts: &http::request::Parts) -> Option<&GatewayCaller> {
     parts.extensions.get()
 }
 
+/// A credential does not leave before it is on record; where that is impossible it does not leave at all.
+async fn put_on_record(api: &Api, outcome: Result<Value, Failure>) -> (Result<Value, Failure>, Recorded) {
+    let Some(trail) = &api.services.ports().trail else {
+        return (outcome, Recorded::default());
+    };
+    match (trail.credential(outcome.as_ref().err().map(|failure| failure.name)).await, outcome) {
+        (Ok(recorded), outcome) => (outcome, recorded),
+        (Err(unrecorded), Ok(_)) => (Err(Error::from(unrecorded).into()), Recorded::default()),
+        (Err(unrecorded), Err(failure)) => {
+            tracing::error!(%unrecorded, "a refusal is not on record");
+            (Err(failure), Recorded::default())
+        }
+    }
+}
+
 /// The one line of a request in the log: the operation, who asked, what came of it.
 fn log(
     operation: Operation,
     principal: Option<&Principal>,
     outcome: &Result<Value, Failure>,
+    recorded: &Recorded,
     took: std::time::Duration,
 ) {
+    let Recorded { audit, workload, provider, user, answer } = recorded;
+    let (audit, workload, provider) = (audit.as_deref(), workload.as_deref(), provider.as_deref());
+    let (user, answer) = (user.as_deref(), *answer);
     let operation_name = operation.name();
     let principal = principal.map_or("-", |principal| principal.name.as_str());
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -234,6 +273,11 @@ fn log(
             principal,
             status = operation.success().as_u16(),
             micros,
+            audit,
+            workload,
+            provider,
+            user,
+            answer,
             "served"
         ),
         Err(failure) => {
@@ -247,6 +291,10 @@ fn log(
                     error,
                     detail,
                     micros,
+                    audit,
+                    workload,
+                    provider,
+                    user,
                     "failed"
                 );
             } else {
@@ -257,6 +305,10 @@ fn log(
                     error,
                     detail,
                     micros,
+                    audit,
+                    workload,
+                    provider,
+                    user,
                     "refused"
                 );
             }
@@ -302,6 +354,7 @@ pub(super) fn authorize<A: Action>(
     principal: &Principal,
     action: A,
 ) -> Result<agent_identity_core::grant::Authorized<'_, A>, Failure> {
+    audit::note(|about| about.concerns(&action));
     Ok(principal.authorize(action)?)
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access_key;
 pub mod arn;
+pub mod audit;
 pub mod authorizer;
 pub mod client_token;
 pub mod clock;

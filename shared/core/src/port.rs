@@ -153,6 +153,15 @@ pub trait SigningKeys: Send + Sync {
     }
 }
 
+/// Signs how far the chains of the audit trail have come (D18).
+pub trait HeadSigner: Send + Sync {
+    /// The signature of `framed`.
+    fn sign(&self, framed: &[u8]) -> Vec<u8>;
+
+    /// Whether `signature` is this signer's of `framed`, compared in constant time.
+    fn holds(&self, framed: &[u8], signature: &[u8]) -> bool;
+}
+
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Party {

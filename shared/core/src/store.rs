@@ -58,11 +58,15 @@ pub enum Kind {
     Denial,
     /// A wrapped version of a vault key: partition = purpose, sort = version.
     VaultKey,
+    /// A link of the audit trail: partition = day and shard, sort = chain and number (D18).
+    Audit,
+    /// How far a chain of the audit trail has come, signed: partition = day, sort = chain (D18).
+    AuditHead,
 }
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -84,6 +88,8 @@ impl Kind {
         Self::VaultKey,
         Self::ConnectionEntry,
         Self::Revocation,
+        Self::Audit,
+        Self::AuditHead,
     ];
 
     /// The kind with this text form.
@@ -115,6 +121,8 @@ impl Kind {
             Self::JwksCoolDown => "jwks-cooldown",
             Self::Denial => "denial",
             Self::VaultKey => "vault-key",
+            Self::Audit => "audit",
+            Self::AuditHead => "audit-head",
         }
     }
 }

@@ -78,6 +78,7 @@ impl Composed {
             random,
             digest: Arc::new(Sha256),
             events: events.clone(),
+            trail: None,
         };
         let config = Config {
             place: environment.place.clone(),

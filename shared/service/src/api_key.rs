@@ -8,6 +8,7 @@ use agent_identity_core::store::Consistency;
 use agent_identity_core::{Error, ProviderName, Result, Secret};
 
 use crate::Services;
+use crate::audit::note;
 use crate::read_ahead::Wanted;
 use crate::workload_token::reading;
 
@@ -25,6 +26,7 @@ impl Services {
         workload_token: &Secret,
         provider: &ProviderName,
     ) -> Result<Secret> {
+        note(|about| about.provider = Some(provider.clone()));
         let bearer = self.bearer(workload_token, Wanted::ApiKey(provider)).await?;
         principal.authorize(ReadApiKey::by(&bearer, provider))?;
         bearer.alive(self.now())?;

@@ -15,6 +15,7 @@ use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result, Timestamp, WorkloadName};
 use moka::future::Cache;
 
+use crate::audit::note;
 use crate::directory::ATTEMPTS;
 use crate::{Config, Services};
 
@@ -199,6 +200,10 @@ impl Services {
             None => None,
         };
         let (users, subject_claim) = self.keys_of(user).await?;
+        note(|about| {
+            about.workload.clone_from(&agent);
+            about.user = users.first().copied();
+        });
         for _ in 0..ATTEMPTS {
             let (mut writes, mut after) = (Vec::new(), UserDenial::default());
             for user in &users {

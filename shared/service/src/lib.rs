@@ -6,6 +6,7 @@
 pub mod access_key;
 pub mod api_key;
 pub mod api_key_provider;
+pub mod audit;
 pub mod authorizer;
 mod cache;
 mod client_credentials;
@@ -71,6 +72,8 @@ pub struct Ports {
     pub digest: Arc<dyn Digest>,
     /// What others are told.
     pub events: Arc<dyn Events>,
+    /// The audit trail of credentials; that of changes is the store's ([`audit::AuditedStore`]).
+    pub trail: Option<Arc<audit::Trail>>,
 }
 
 /// What a deployment decides.

@@ -18,6 +18,7 @@ use agent_identity_core::{Error, ProviderName, Result, Secret};
 use agent_identity_oauth::authorize::is_reserved;
 
 use crate::Services;
+use crate::audit::{CONSENT, PENDING, note};
 use crate::client_credentials::ClientTokenRequest;
 use crate::read_ahead::Wanted;
 use crate::refresh::{Access, terms};
@@ -102,6 +103,7 @@ impl Services {
         principal: &Principal,
         request: Oauth2TokenRequest,
     ) -> Result<Oauth2TokenAnswer> {
+        note(|about| about.provider = Some(request.provider.clone()));
         let bearer = self.bearer(&request.workload_token, Wanted::Token(&request)).await?;
         principal.authorize(ReadOauth2Token::by(&bearer, &request.provider))?;
         let provider = self.live_oauth2_provider(&request.provider).await?;
@@ -113,7 +115,7 @@ impl Services {
                 format!("`{name}` is sent by agent-identity itself and cannot be set here"),
             ));
         }
-        match request.flow {
+        let answer = match request.flow {
             Flow::OnBehalfOf => Err(Error::field(
                 "oauth2Flow",
                 "ON_BEHALF_OF_TOKEN_EXCHANGE is not supported yet; use USER_FEDERATION or M2M",
@@ -124,7 +126,13 @@ impl Services {
                 Ok(Oauth2TokenAnswer::Token(token))
             }
             Flow::UserFederation => self.federated(&bearer, &provider, request).await,
+        };
+        match &answer {
+            Ok(Oauth2TokenAnswer::Consent { .. }) => note(|about| about.answer = Some(CONSENT)),
+            Ok(Oauth2TokenAnswer::InProgress(_)) => note(|about| about.answer = Some(PENDING)),
+            Ok(Oauth2TokenAnswer::Token(_)) | Err(_) => {}
         }
+        answer
     }
 
     /// A provider as it is, at most one cache life ago.

@@ -19,6 +19,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Duration, Instant};
 
 use crate::Services;
+use crate::audit::note;
 use crate::connection::no_connection;
 use crate::denial::{Ban, NamedUser};
 use crate::directory::ATTEMPTS;
@@ -163,7 +164,9 @@ impl Services {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn destroy(&self, stored: &Stored<Connection>) -> Result<Option<Stored<Revocation>>> {
-        let entries = stored.value.address().entries();
+        let address = stored.value.address();
+        note(|about| about.user = Some(address.user));
+        let entries = address.entries();
         let rows = self.ports.store.batch_get(&entries, Consistency::Strong).await?;
         let rows = rows.into_iter().flatten();
         let (noted, note) = self.noted(stored.value.clone())?;

@@ -17,6 +17,7 @@ use agent_identity_core::{Error, Id, Result, Secret, Timestamp, WorkloadName, en
 use zeroize::Zeroizing;
 
 use crate::Services;
+use crate::audit::note;
 use crate::read_ahead::Wanted;
 
 /// Gets a token of the workload alone.
@@ -269,6 +270,7 @@ impl Services {
             Error::new(ErrorKind::NotFound, format!("there is no workload identity named `{name}`"))
         })?;
         if let Some(user) = &user {
+            note(|about| about.user = Some(user.key));
             self.let_in(user.key, workload.id, user.signed_in_at).await?;
         }
         let claims = WatClaims::issue(&*self.ports.random, self.now(), workload.id, workload.epoch, user);
@@ -345,6 +347,10 @@ impl Services {
             .live_workload(claims.workload)
             .await?
             .ok_or_else(|| refused("its workload identity was deleted"))?;
+        note(|about| {
+            about.workload = Some(workload.name.clone());
+            about.user = claims.user;
+        });
         if workload.epoch != claims.epoch {
             return Err(refused("its workload identity has ended all tokens issued before; get a new one"));
         }

@@ -70,6 +70,7 @@ impl World {
             random: Arc::new(SeededRandom::new(7)),
             digest: Arc::new(Sha256),
             events: Arc::new(Nowhere),
+            trail: None,
         };
         let config = Config {
             place: Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() },

@@ -43,7 +43,9 @@ fn every_kind_reads_back_from_its_text_form() {
             | Kind::Jwks
             | Kind::JwksCoolDown
             | Kind::Denial
-            | Kind::VaultKey => assert_eq!(kind(listed.as_str()).unwrap(), listed),
+            | Kind::VaultKey
+            | Kind::Audit
+            | Kind::AuditHead => assert_eq!(kind(listed.as_str()).unwrap(), listed),
         }
     }
     assert!(kind("nothing").is_err());

@@ -23,6 +23,7 @@ use agent_identity_oauth::token::{TokenGrant, Tokens};
 
 use super::CODE_LABEL;
 use crate::Services;
+use crate::audit::note;
 use crate::flight::{Taken, Turn, due, nothing, still_held};
 use crate::refresh::{ends, terms};
 use crate::token_call::{Outcome, unavailable};
@@ -133,6 +134,10 @@ impl Services {
         stored: Stored<ConsentSession>,
         user: UserKey,
     ) -> Result<()> {
+        note(|about| {
+            about.provider = Some(provider.name.clone());
+            about.user = Some(user);
+        });
         if stored.value.user != user {
             return Err(wrong_user());
         }

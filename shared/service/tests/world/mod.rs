@@ -555,6 +555,7 @@ fn process_with(
         random: Arc::new(SeededRandom::new(seed)),
         digest: Arc::new(Sha256),
         events: events.clone(),
+        trail: None,
     };
     let mut config = Config {
         place: Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() },

@@ -1,0 +1,510 @@
+//! The audit trail as it is written (D18, ADR 0031): changes in the transaction that makes them, credentials before they leave.
+//!
+//! Who is at work is known to the task ([`About`]): the wire says which request and principal it is, the use cases note for which
+//! workload, provider and user. [`AuditedStore`] sees every write, so that no use case can forget to tell.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent_identity_core::audit::{Chain, Day, END, Head, Link, OK, Record, SignedHead};
+use agent_identity_core::grant::Action;
+use agent_identity_core::port::{Digest, HeadSigner};
+use agent_identity_core::random::Random;
+use agent_identity_core::store::{
+    Condition, Consistency, Key, Kind, Query, Row, Store, StoreError, Write,
+};
+use agent_identity_core::user::UserKey;
+use agent_identity_core::{Clock, ProviderName, Timestamp, WorkloadName, encoding, record};
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+mod read;
+
+pub use read::Found;
+
+/// Most records in one link: what one of them waits for others is bounded.
+const GROUP: usize = 256;
+
+/// So much of a user's key is in a log line: 128 bits.
+const SHORT_USER: usize = 32;
+
+/// Who is at work, on what, for whom.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// A principal's name, or what else acts.
+    pub principal: String,
+    /// As on the wire.
+    pub operation: String,
+    /// The request's id.
+    pub request: Option<String>,
+    /// The workload.
+    pub workload: Option<WorkloadName>,
+    /// The provider.
+    pub provider: Option<ProviderName>,
+    /// The user.
+    pub user: Option<UserKey>,
+    /// What a good answer gave where it gave no credential: [`CONSENT`], [`PENDING`].
+    pub answer: Option<&'static str>,
+}
+
+/// The user must consent first.
+pub const CONSENT: &str = "consent";
+
+/// The user has not consented yet.
+pub const PENDING: &str = "pending";
+
+impl About {
+    /// Somebody, who does something.
+    pub fn new(principal: impl Into<String>, operation: impl Into<String>) -> Self {
+        Self {
+            principal: principal.into(),
+            operation: operation.into(),
+            request: None,
+            workload: None,
+            provider: None,
+            user: None,
+            answer: None,
+        }
+    }
+
+    /// What an action names.
+    pub fn concerns(&mut self, action: &impl Action) {
+        self.workload = action.workload().cloned().or(self.workload.take());
+        self.provider = action.provider().cloned().or(self.provider.take());
+    }
+
+    fn record(self, error: Option<&str>) -> Record {
+        Record {
+            at: None,
+            principal: self.principal,
+            operation: self.operation,
+            outcome: error.or(self.answer).unwrap_or(OK).to_owned(),
+            workload: self.workload.map(|name| name.as_str().to_owned()),
+            provider: self.provider.map(|name| name.as_str().to_owned()),
+            user: self.user.map(|user| user.to_string()),
+            request: self.request,
+            changed: Vec::new(),
+        }
+    }
+}
+
+tokio::task_local! {
+    static ABOUT: RefCell<About>;
+}
+
+/// Does some work of which the trail shall know whose it is.
+pub async fn about<F: Future>(about: About, work: F) -> F::Output {
+    ABOUT.scope(RefCell::new(about), work).await
+}
+
+/// Adds to what is known of the work under way. Nothing where nobody said whose it is.
+pub fn note(add: impl FnOnce(&mut About)) {
+    let _nobody_said = ABOUT.try_with(|about| add(&mut about.borrow_mut()));
+}
+
+/// What is known of the work under way.
+fn noted() -> About {
+    // What a process does by itself: keys that it makes, leases that it takes over.
+    ABOUT.try_with(|about| about.borrow().clone()).unwrap_or_else(|_| About::new("agent-identity", "-"))
+}
+
+/// What of a record must be on the request's log line, where that is what keeps it: together they say what [`Link`] does.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// `CHAIN:NUMBER:PREVIOUS`.
+    pub audit: Option<String>,
+    /// The workload.
+    pub workload: Option<String>,
+    /// The provider.
+    pub provider: Option<String>,
+    /// The beginning of the user's key.
+    pub user: Option<String>,
+    /// What a good answer gave where it gave no credential.
+    pub answer: Option<&'static str>,
+}
+
+/// Where records of credentials go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Into the store, before the answer leaves.
+    Rows,
+    /// Onto the request's one log line.
+    Lines,
+}
+
+/// How long the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until it is told to end: a chain grows with it.
+    Long,
+    /// A command: each change is a chain of its own, which ends and is signed at once.
+    Brief,
+}
+
+/// The chains of this process.
+pub struct Trail {
+    /// As it is, without [`AuditedStore`] around it.
+    store: Arc<dyn Store>,
+    digest: Arc<dyn Digest>,
+    random: Arc<dyn Random>,
+    clock: Arc<dyn Clock>,
+    signer: Option<Arc<dyn HeadSigner>>,
+    kept: Kept,
+    life: Life,
+    /// Chains of changes that no transaction has at the moment.
+    resting: Mutex<Vec<Chain>>,
+    /// Who waits for the next link of credentials.
+    waiting: Mutex<Vec<Waiting>>,
+    /// The chain of credentials; whoever has it writes for all who wait.
+    credentials: tokio::sync::Mutex<Option<Chain>>,
+    /// The chain of log lines.
+    lines: Mutex<Option<Chain>>,
+    /// What was signed last, and of which day, by chain.
+    signed: tokio::sync::Mutex<Vec<Head>>,
+}
+
+struct Waiting {
+    record: Record,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Busy(reason) => StoreError::Busy(reason.clone()),
+        StoreError::Conflict(_) | StoreError::Failed(_) => {
+            StoreError::Failed(format!("the audit trail cannot be written: {error}"))
+        }
+    }
+}
+
+impl Trail {
+    /// The trail in `store`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        digest: Arc<dyn Digest>,
+        random: Arc<dyn Random>,
+        clock: Arc<dyn Clock>,
+        signer: Option<Arc<dyn HeadSigner>>,
+        kept: Kept,
+        life: Life,
+    ) -> Self {
+        Self {
+            store,
+            digest,
+            random,
+            clock,
+            signer,
+            kept,
+            life,
+            resting: Mutex::default(),
+            waiting: Mutex::default(),
+            credentials: tokio::sync::Mutex::default(),
+            lines: Mutex::default(),
+            signed: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// This chain if it is of today, or a new one; and the one that ended with its day.
+    fn of_today(&self, chain: Option<Chain>, now: Timestamp) -> (Chain, Option<Chain>) {
+        match chain {
+            Some(chain) if chain.day() == Day::of(now) => (chain, None),
+            yesterdays => (Chain::begin(&*self.random, now), yesterdays),
+        }
+    }
+
+    /// Puts on record that a credential was given, or by which error it was not, by what is noted of the work under way: into the
+    /// store, where it survives a crash when this returns; or as members for the request's log line.
+    ///
+    /// # Errors
+    /// Those of the store. Then the credential must not leave.
+    pub async fn credential(&self, error: Option<&str>) -> Result<Recorded, StoreError> {
+        let about = noted();
+        let answer = about.answer;
+        let record = about.record(error);
+        match self.kept {
+            Kept::Lines => Ok(Recorded { answer, ..self.line(record) }),
+            Kept::Rows => {
+                self.row(Record { at: Some(self.now()), ..record }).await.map(|()| Recorded::default())
+            }
+        }
+    }
+
+    fn line(&self, mut record: Record) -> Recorded {
+        record.user = record.user.map(|user| user.chars().take(SHORT_USER).collect());
+        let (workload, provider, user) =
+            (record.workload.clone(), record.provider.clone(), record.user.clone());
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut chain, _yesterdays) = self.of_today(lines.take(), self.now());
+        let link = chain.next_line(record);
+        chain.advance(&link, &*self.digest);
+        *lines = Some(chain);
+        let audit = Some(format!("{}:{}:{}", link.chain, link.sequence, link.previous));
+        Recorded { audit, workload, provider, user, answer: None }
+    }
+
+    /// Writes all that waits in one link, or waits for who does.
+    async fn row(&self, record: Record) -> Result<(), StoreError> {
+        let (done, mut written) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(Waiting { record, done });
+        let mut chain = self.credentials.lock().await;
+        // Whoever waits longest is in the first group, and this one is in a group at the latest when all before are written.
+        loop {
+            match written.try_recv() {
+                Ok(written) => return written,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => {
+                    return Err(StoreError::Failed("whoever wrote the audit trail has gone".to_owned()));
+                }
+            }
+            let group: Vec<Waiting> = {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let most = waiting.len().min(GROUP);
+                waiting.drain(..most).collect()
+            };
+            let records: Vec<Record> = group.iter().map(|waiting| waiting.record.clone()).collect();
+            let outcome = self.append(&mut chain, records).await;
+            for waiting in group {
+                let told = outcome.as_ref().map_err(again).copied();
+                let _gone = waiting.done.send(told);
+            }
+        }
+    }
+
+    /// One link more. A chain of which nobody knows how far it has come is left as it is: another begins.
+    async fn append(&self, chain: &mut Option<Chain>, records: Vec<Record>) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (mut current, yesterdays) = self.of_today(chain.take(), self.now());
+        if let Some(yesterdays) = yesterdays {
+            self.end_chain(yesterdays).await;
+        }
+        let link = current.next(records);
+        match self.store.write(vec![put(&link, current.day())?]).await {
+            Ok(()) => {
+                current.advance(&link, &*self.digest);
+                *chain = Some(current);
+                Ok(())
+            }
+            Err(StoreError::Busy(reason)) => {
+                *chain = Some(current);
+                Err(StoreError::Busy(reason))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A chain ends as it should.
+    async fn end_chain(&self, mut chain: Chain) {
+        let now = self.now();
+        let link = chain.next(vec![end(now)]);
+        let written = match put(&link, chain.day()) {
+            Ok(write) => self.store.write(vec![write]).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) => {
+                chain.advance(&link, &*self.digest);
+                self.sign(&chain, now).await;
+            }
+            Err(error) => tracing::warn!(%error, "a chain of the audit trail has no end"),
+        }
+    }
+
+    /// Signs how far this process's chains have come, where they have moved since.
+    pub async fn sign_heads(&self) {
+        let now = self.now();
+        let mut chains: Vec<Chain> =
+            self.resting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        chains.extend(self.credentials.lock().await.clone());
+        for chain in chains {
+            self.sign(&chain, now).await;
+        }
+    }
+
+    async fn sign(&self, chain: &Chain, now: Timestamp) {
+        let (Some(signer), Some(head)) = (&self.signer, chain.head(now)) else { return };
+        let mut signed = self.signed.lock().await;
+        let before = signed.iter().position(|before| before.chain == head.chain);
+        if before.and_then(|before| signed.get(before)).is_some_and(|it| it.sequence >= head.sequence) {
+            return;
+        }
+        let signature = encoding::hex(&signer.sign(&head.framed()));
+        let row = SignedHead { head: head.clone(), signature };
+        let written = self.replace(head.key(chain.day()), &row).await;
+        match written {
+            Ok(()) => {
+                before.map(|before| signed.swap_remove(before));
+                // Of chains that have ended nothing more is to be signed.
+                signed.retain(|other| Day::of(other.at) == Day::of(now));
+                signed.push(head);
+            }
+            Err(error) => tracing::warn!(%error, "how far the audit trail has come could not be signed"),
+        }
+    }
+
+    /// Heads are written by their chain's process alone, one after another.
+    async fn replace(&self, key: Key, head: &SignedHead) -> Result<(), StoreError> {
+        let before = self.store.get(&key, Consistency::Strong).await?;
+        let condition = before.map_or(Condition::Absent, |row| Condition::Version(row.version));
+        let write = record::put(key, condition, head, None, None).map_err(unwritten)?;
+        self.store.write(vec![write]).await
+    }
+
+    /// Ends the chains of this process: it is about to end.
+    pub async fn end(&self) {
+        let mut chains: Vec<Chain> =
+            std::mem::take(&mut *self.resting.lock().unwrap_or_else(PoisonError::into_inner));
+        chains.extend(self.credentials.lock().await.take());
+        for chain in chains {
+            self.end_chain(chain).await;
+        }
+    }
+
+    /// Does the writes, and puts on record in the same transaction that they were done.
+    async fn change(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        let changed = writes.iter().filter_map(described).collect();
+        let now = self.now();
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (mut chain, yesterdays) = self.of_today(resting, now);
+        if let Some(yesterdays) = yesterdays {
+            self.end_chain(yesterdays).await;
+        }
+        let mut records = vec![Record { at: Some(now), changed, ..noted().record(None) }];
+        if self.life == Life::Brief {
+            records.push(end(now));
+        }
+        let link = chain.next(records);
+        let of_link = writes.len();
+        writes.push(put(&link, chain.day())?);
+        let outcome = self.store.write(writes).await;
+        match &outcome {
+            Ok(()) => chain.advance(&link, &*self.digest),
+            // The link is there: an earlier transaction's answer was lost, and with it how far the chain has come.
+            Err(StoreError::Conflict(index)) if *index == of_link => {
+                return Err(StoreError::Busy("the audit trail".to_owned()));
+            }
+            Err(StoreError::Conflict(_) | StoreError::Busy(_)) => {}
+            // Nobody knows: another chain begins.
+            Err(StoreError::Failed(_)) => return outcome,
+        }
+        if outcome.is_ok() && link.ends() {
+            self.sign(&chain, now).await;
+        } else {
+            self.resting.lock().unwrap_or_else(PoisonError::into_inner).push(chain);
+        }
+        outcome
+    }
+}
+
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trail").field("kept", &self.kept).finish_non_exhaustive()
+    }
+}
+
+/// The record that a chain ends with.
+fn end(now: Timestamp) -> Record {
+    Record { at: Some(now), ..About::new("agent-identity", END).record(None) }
+}
+
+fn unwritten(error: agent_identity_core::Error) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn put(link: &Link, day: Day) -> Result<Write, StoreError> {
+    record::create(link.key(day), link, None).map_err(unwritten)
+}
+
+/// Whether a write changes what somebody decided: which workloads, providers, rules, callers, bans and keys there are.
+const fn is_of_configuration(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Workload
+            | Kind::Oauth2Provider
+            | Kind::ApiKeyProvider
+            | Kind::Authorizer
+            | Kind::Principal
+            | Kind::AccessKey
+            | Kind::Denial
+            | Kind::VaultKey
+    )
+}
+
+/// A write as the trail tells it: `put workload/4f…`. `None` for what is only looked at, and what goes without saying.
+fn described(write: &Write) -> Option<String> {
+    let (verb, key) = match write {
+        Write::Put { key, .. } => ("put", key),
+        Write::Delete { key, .. } => ("delete", key),
+        Write::Check { .. } => return None,
+    };
+    let told = is_of_configuration(key.kind) || matches!(key.kind, Kind::Connection | Kind::UserKey);
+    let sort = if key.sort.is_empty() { String::new() } else { format!("/{}", key.sort) };
+    told.then(|| format!("{verb} {}/{}{sort}", key.kind.as_str(), key.partition))
+}
+
+/// Whether a transaction is told: it changes configuration, or begins, replaces or ends a connection. What a refresh writes is a
+/// connection alone, and is not.
+fn is_told(writes: &[Write]) -> bool {
+    let touches = |wanted: fn(&Write) -> bool| writes.iter().any(wanted);
+    touches(|write| !matches!(write, Write::Check { .. }) && is_of_configuration(write.key().kind))
+        || touches(|write| matches!(write, Write::Delete { key, .. } if key.kind == Kind::Connection))
+        || touches(|write| matches!(write, Write::Put { key, .. } if key.kind == Kind::Connection))
+            && touches(|write| {
+                matches!(write, Write::Put { key, .. }
+                    if matches!(key.kind, Kind::ConsentSession | Kind::ConnectionEntry))
+            })
+}
+
+/// A store whose changes are on record.
+pub struct AuditedStore {
+    inner: Arc<dyn Store>,
+    trail: Arc<Trail>,
+}
+
+impl AuditedStore {
+    /// Around the store that the trail is in.
+    pub fn new(trail: Arc<Trail>) -> Self {
+        Self { inner: Arc::clone(&trail.store), trail }
+    }
+}
+
+#[async_trait]
+impl Store for AuditedStore {
+    async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Row>, StoreError> {
+        self.inner.get(key, consistency).await
+    }
+
+    async fn batch_get(
+        &self,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Row>>, StoreError> {
+        self.inner.batch_get(keys, consistency).await
+    }
+
+    async fn read_ahead(&self, keys: &[Key]) {
+        self.inner.read_ahead(keys).await;
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if is_told(&writes) {
+            self.trail.change(writes).await
+        } else {
+            self.inner.write(writes).await
+        }
+    }
+
+    async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        self.inner.query(query).await
+    }
+
+    async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.inner.due(shard, until, limit).await
+    }
+}

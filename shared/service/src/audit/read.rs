@@ -1,0 +1,64 @@
+//! Reading the trail: for export, and for whoever verifies it.
+
+use agent_identity_core::audit::{Day, Link, SignedHead};
+use agent_identity_core::store::{Kind, MAX_BATCH, Query, Row};
+use agent_identity_core::{Result, record};
+
+use super::Trail;
+
+/// What is in the trail.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A link of a chain, where a link of this chain and number belongs.
+    Link(Link),
+    /// How far a chain had come.
+    Head(SignedHead),
+    /// A row that is not what its place says: where, and why.
+    Unreadable(String),
+}
+
+impl Trail {
+    /// Tells all of a day: links, those of a chain in their order, then heads.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn read(&self, day: Day, mut tell: impl FnMut(Found)) -> Result<()> {
+        for partition in day.partitions() {
+            self.rows(Kind::Audit, partition, |row| {
+                tell(match record::parse::<Link>(row) {
+                    Ok(stored) if stored.value.key(day) == row.key => Found::Link(stored.value),
+                    Ok(_) => Found::Unreadable(format!("{} holds another link", row.key.sort)),
+                    Err(error) => Found::Unreadable(format!("{}: {error}", row.key.sort)),
+                });
+            })
+            .await?;
+        }
+        self.rows(Kind::AuditHead, day.heads(), |row| {
+            tell(match record::parse::<SignedHead>(row) {
+                Ok(stored) if stored.value.head.key(day) == row.key => Found::Head(stored.value),
+                Ok(_) => Found::Unreadable(format!("the head of {} is another's", row.key.sort)),
+                Err(error) => Found::Unreadable(format!("the head of {}: {error}", row.key.sort)),
+            });
+        })
+        .await
+    }
+
+    async fn rows(&self, kind: Kind, partition: String, mut tell: impl FnMut(&Row)) -> Result<()> {
+        let mut after = None;
+        loop {
+            let query = Query { kind, partition: partition.clone(), after, limit: MAX_BATCH };
+            let rows = self.store.query(query).await?;
+            rows.iter().for_each(&mut tell);
+            if rows.len() < MAX_BATCH {
+                return Ok(());
+            }
+            after = rows.into_iter().next_back().map(|row| row.key.sort);
+        }
+    }
+
+    /// Whether the signature of a head is ours; `None` where this process has no key to know it by.
+    pub fn holds(&self, signed: &SignedHead) -> Option<bool> {
+        let signer = self.signer.as_ref()?;
+        Some(signer.holds(&signed.head.framed(), &signed.signature()))
+    }
+}
