@@ -252,8 +252,10 @@ class Template:
 def make_key(template: Template, kms: Any, logical_id: str) -> None:
     properties = template.properties(logical_id, "AWS::KMS::Key")
     policy = json.dumps(properties["KeyPolicy"])
-    key = kms.create_key(Description=properties["Description"], Policy=policy)["KeyMetadata"]
-    kms.enable_key_rotation(KeyId=key["KeyId"])
+    kind = {name: properties[name] for name in ("KeySpec", "KeyUsage") if name in properties}
+    key = kms.create_key(Description=properties["Description"], Policy=policy, **kind)["KeyMetadata"]
+    if properties.get("EnableKeyRotation"):
+        kms.enable_key_rotation(KeyId=key["KeyId"])
     template.known |= {logical_id: key["KeyId"], f"{logical_id}.Arn": key["Arn"]}
 
 
@@ -302,7 +304,7 @@ def make_resources(moto: str, local: str) -> Template:
         region_name=REGION,
     )
     template = Template()
-    for key in ("VaultKey", "AuthorizerKey"):
+    for key in ("VaultKey", "AuthorizerKey", "AuditKey"):
         make_key(template, session.client("kms", endpoint_url=moto), key)
     sqs = session.client("sqs", endpoint_url=moto)
     make_queue(template, sqs, "RefreshDeadLetters")
@@ -367,6 +369,7 @@ def bring_up(folder: Path) -> dict[str, Any]:
     said = {f"AGENT_IDENTITY_{name}": template.variable("RefreshFunction", f"AGENT_IDENTITY_{name}") for name in names}
     state["environment"] = CREDENTIALS | said | {
         "AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID": template.known["AuthorizerKey.Arn"],
+        "AGENT_IDENTITY_AUDIT_KMS_KEY_ID": template.known["AuditKey.Arn"],
         # There is no IAM principal without IAM.
         "AGENT_IDENTITY_PRINCIPAL": "access-keys",
         "AWS_ENDPOINT_URL": moto,

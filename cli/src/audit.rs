@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use agent_identity_core::Timestamp;
 use agent_identity_core::audit::verify::{Report, Verifier};
@@ -12,12 +13,13 @@ use agent_identity_core::port::HeadSigner;
 use agent_identity_core::seal::Key32;
 use agent_identity_local::Sha256;
 use agent_identity_service::audit::{Found, Trail};
+use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::compose::{self, DEFAULT_REGION, Settings};
-use crate::{CommandError, CommandResult, DataArgs, output};
+use crate::store::{ReachArgs, StoreArgs};
+use crate::{CommandError, CommandResult, output};
 
 /// Days that are looked at, unless told otherwise.
 const DAYS: i64 = 90;
@@ -48,7 +50,7 @@ struct DaysArgs {
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     to: Option<Day>,
     #[command(flatten)]
-    data: DataArgs,
+    store: StoreArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,18 +96,18 @@ fn day(text: &str) -> Result<Day, String> {
 }
 
 impl DaysArgs {
-    async fn trail(&self) -> CommandResult<compose::Local> {
-        compose::open_existing(&self.data.path()?, Settings::offline(DEFAULT_REGION)).await
+    async fn trail(&self) -> CommandResult<Arc<Trail>> {
+        let services = self.store.reaching(&ReachArgs::default()).await?;
+        Ok(services.ports().trail.clone().ok_or("there is no audit trail")?)
     }
 
     /// Tells all of the trail in these days.
-    async fn read(&self, local: &compose::Local, mut tell: impl FnMut(Found) -> CommandResult) -> CommandResult {
-        let to = self.to.unwrap_or_else(|| Day::of(local.services.ports().clock.now())).number();
+    async fn read(&self, trail: &Trail, mut tell: impl FnMut(Found) -> CommandResult) -> CommandResult {
+        let to = self.to.unwrap_or_else(|| trail.today()).number();
         let from = self.from.map_or(to.saturating_sub(DAYS), Day::number);
         let mut told = Ok(());
         for day in from..=to {
-            local
-                .trail
+            trail
                 .read(Day::from_number(day), |found| {
                     if told.is_ok() {
                         told = tell(found);
@@ -143,12 +145,14 @@ impl ListArgs {
 }
 
 async fn list(args: ListArgs) -> CommandResult {
-    let local = args.days.trail().await?;
+    let trail = args.days.trail().await?;
     let mut records = Vec::new();
     args.days
-        .read(&local, |found| {
+        .read(&trail, |found| {
             match found {
-                Found::Link(link) => records.extend(link.records.into_iter().filter(|record| args.wants(record))),
+                Found::Link(link) => {
+                    records.extend(link.records.into_iter().filter(|record| args.wants(record)))
+                }
                 Found::Head(_) => {}
                 Found::Unreadable(what) => output::complain(&format!("unreadable: {what}")),
             }
@@ -185,8 +189,8 @@ fn line(record: &Record) -> String {
 }
 
 async fn export(args: DaysArgs) -> CommandResult {
-    let local = args.trail().await?;
-    args.read(&local, |found| {
+    let trail = args.trail().await?;
+    args.read(&trail, |found| {
         output::print(
             &match found {
                 Found::Link(link) => json!({ "link": link }),
@@ -201,16 +205,16 @@ async fn export(args: DaysArgs) -> CommandResult {
 
 async fn verify(args: VerifyArgs) -> CommandResult<ExitCode> {
     // The key that heads are signed with is in the data directory; where there is none, chains are verified without.
-    let local = match args.days.trail().await {
-        Ok(local) => Some(local),
+    let trail = match args.days.trail().await {
+        Ok(trail) => Some(trail),
         Err(_) if !args.files.is_empty() => None,
         Err(error) => return Err(error),
     };
     let mut found = Vec::new();
-    match &local {
-        Some(local) if args.files.is_empty() => {
+    match &trail {
+        Some(trail) if args.files.is_empty() => {
             args.days
-                .read(local, |next| {
+                .read(trail, |next| {
                     found.push(next);
                     Ok(())
                 })
@@ -222,12 +226,12 @@ async fn verify(args: VerifyArgs) -> CommandResult<ExitCode> {
             }
         }
     }
-    let report = told(&found, local.as_ref().map(|local| &*local.trail));
+    let report = told(&found, trail.as_deref()).await?;
     output::print(&if args.json { as_json(&report).to_string() } else { as_text(&report) })?;
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn told(found: &[Found], trail: Option<&Trail>) -> Report {
+async fn told(found: &[Found], trail: Option<&Trail>) -> CommandResult<Report> {
     let digest = Sha256;
     let mut verifier = Verifier::new(&digest);
     for next in found {
@@ -238,13 +242,13 @@ fn told(found: &[Found], trail: Option<&Trail>) -> Report {
         }
     }
     for next in found {
-        if let Found::Head(head) = next
-            && let Some(holds) = trail.and_then(|trail| trail.holds(head))
+        if let (Found::Head(head), Some(trail)) = (next, trail)
+            && let Some(holds) = trail.holds(head).await?
         {
             verifier.head(head, holds);
         }
     }
-    verifier.finish()
+    Ok(verifier.finish())
 }
 
 /// Lines of `audit export`, as they come; log lines of the functions, which come in any order, by their number.
@@ -261,11 +265,12 @@ fn read_file(file: &Path, found: &mut Vec<Found>) -> CommandResult {
         let at = || format!("{} line {}", file.display(), number.saturating_add(1));
         let value: Value = match serde_json::from_str(&line) {
             Ok(value) => value,
-            Err(_) if line.trim().is_empty() => continue,
-            Err(error) => {
+            Err(error) if line.starts_with(r#"{"link""#) || line.starts_with(r#"{"head""#) => {
                 found.push(Found::Unreadable(format!("{}: {error}", at())));
                 continue;
             }
+            // Lambda's own lines stand between ours in a log.
+            Err(_) => continue,
         };
         let parsed = if let Some(link) = value.get("link") {
             serde_json::from_value(link.clone()).map(Found::Link)
@@ -324,12 +329,13 @@ impl LocalHeadSigner {
     }
 }
 
+#[async_trait]
 impl HeadSigner for LocalHeadSigner {
-    fn sign(&self, framed: &[u8]) -> Vec<u8> {
-        hmac::sign(&self.0, framed).as_ref().to_vec()
+    async fn sign(&self, framed: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(hmac::sign(&self.0, framed).as_ref().to_vec())
     }
 
-    fn holds(&self, framed: &[u8], signature: &[u8]) -> bool {
-        hmac::verify(&self.0, framed, signature).is_ok()
+    async fn holds(&self, framed: &[u8], signature: &[u8]) -> Result<bool, String> {
+        Ok(hmac::verify(&self.0, framed, signature).is_ok())
     }
 }

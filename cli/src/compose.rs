@@ -8,14 +8,14 @@ use agent_identity_core::Clock;
 use agent_identity_core::arn::Place;
 use agent_identity_core::issuer::IssuerPolicy;
 use agent_identity_core::seal::{AuthorizerKeys, Key32, Sealer};
+use agent_identity_core::store::Store;
 use agent_identity_egress::{AllowList, GuardedClient};
 use agent_identity_inbound::{AuthorizeRequest, Minting};
 use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
 use agent_identity_local::{
     Database, LocalSecrets, LocalSigningKeys, MasterKey, Sha256, SqliteStore, SystemClock, SystemRandom,
 };
-use agent_identity_core::store::Store;
-use agent_identity_service::audit::{AuditedStore, Kept, Life, Trail};
+use agent_identity_service::audit::{AuditedStore, Kept, Life, Signing, Trail};
 use agent_identity_service::{Config, Ports, Services};
 
 use crate::audit::LocalHeadSigner;
@@ -146,7 +146,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         Arc::new(Sha256),
         random.clone(),
         Arc::clone(&clock),
-        Some(Arc::new(LocalHeadSigner::new(&master.derive("audit heads")))),
+        Signing::Here(Arc::new(LocalHeadSigner::new(&master.derive("audit heads")))),
         Kept::Rows,
         settings.life,
     ));
@@ -201,5 +201,12 @@ fn authorizer(services: &Services) -> AuthorizeRequest {
         ports.authorizer_keys.clone().map(|keys| Minting { keys, random: Arc::clone(&ports.random) });
     let issuers = services.config().issuers.trusted().to_vec();
     let (verifier, digest) = (Arc::clone(&ports.verifier), Arc::clone(&ports.digest));
-    AuthorizeRequest::new(Arc::clone(&ports.store), verifier, digest, Arc::clone(&ports.clock), issuers, minting)
+    AuthorizeRequest::new(
+        Arc::clone(&ports.store),
+        verifier,
+        digest,
+        Arc::clone(&ports.clock),
+        issuers,
+        minting,
+    )
 }

@@ -113,6 +113,7 @@ mod aws {
     use agent_identity_core::authorizer::KeyPurpose;
     use agent_identity_lambda::{Composed, Environment};
     use agent_identity_service::Services;
+    use agent_identity_service::audit::Life;
 
     use crate::compose::{ACCOUNT, DEFAULT_REGION, Settings};
     use crate::{CommandError, CommandResult};
@@ -144,6 +145,9 @@ mod aws {
         /// The KMS key over the keys of authorizers, where the deployment has one: the stack's output AuthorizerKeyArn
         #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID")]
         authorizer_kms_key_id: Option<String>,
+        /// The KMS key that signs the audit trail, for `audit verify`: the stack's output AuditKeyArn
+        #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_AUDIT_KMS_KEY_ID")]
+        audit_kms_key_id: Option<String>,
         /// Instead of AWS's own endpoints
         #[arg(long, value_name = "URL")]
         endpoint_url: Option<String>,
@@ -190,6 +194,7 @@ mod aws {
                 authorizer_kms_key_id: self.authorizer_kms_key_id.clone(),
                 // What the caller's own permissions on the key allow.
                 authorizer_key_purposes: KeyPurpose::ALL.to_vec(),
+                audit_kms_key_id: self.audit_kms_key_id.clone(),
                 secret_prefix: String::new(),
                 event_bus: String::new(),
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },
@@ -199,7 +204,7 @@ mod aws {
                 egress: settings.egress.clone(),
                 extra_roots: settings.extra_roots.clone(),
             };
-            Ok(Composed::new(&environment).services)
+            Ok(Composed::new(&environment, Life::Brief).services)
         }
     }
 

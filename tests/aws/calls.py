@@ -95,6 +95,7 @@ class RecordingProxy(CountingProxy):
         self._prefix = environment["AGENT_IDENTITY_SECRET_PREFIX"]
         self._vault_key = environment["AGENT_IDENTITY_KMS_KEY_ID"]
         self._authorizer_key = environment["AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"]
+        self._audit_key = environment["AGENT_IDENTITY_AUDIT_KMS_KEY_ID"]
         super().__init__(environment)
 
     def _note(self, target: str, body: bytes, status: int, answer: bytes) -> None:
@@ -157,6 +158,8 @@ class RecordingProxy(CountingProxy):
             on, condition = "the root key of authorizers", "context purpose, workload, key"
             purpose = asked["EncryptionContext"]["purpose"]
             asked_of_iam = wrapping(operation, AUTHORIZER_KEY, asked, workload="w", key="k", purpose=purpose)
+        elif asked["KeyId"] == self._audit_key:
+            on, condition, asked_of_iam = "the key of the audit trail", NONE, request(f"kms:{operation}", "AuditKey.Arn")
         else:
             on, condition = "a key of its owner's", "tag agent-identity:provider"
             asked_of_iam = request(f"kms:{operation}", EXTERNAL_KEY, **TAGGED)

@@ -31,23 +31,23 @@ OPERATIONS = vars(faulty_operations) | vars(faulty_tokens)
 # The calls of each operation in a process that knows nothing yet, in their order.
 CALLS = {
     "CreateWorkload": "GetItem TransactWriteItems",
-    "UpdateWorkload": "GetItem GetItem GetItem PutItem",
+    "UpdateWorkload": "GetItem GetItem GetItem TransactWriteItems",
     "DeleteWorkload": "GetItem GetItem GetItem GetItem TransactWriteItems",
     "ListWorkloads": "GetItem Query Query Decrypt BatchGetItem",
     "PutAuthorizer": "GetItem GetItem GetItem GetItem GetItem TransactWriteItems",
-    "DeleteAuthorizer": "GetItem GetItem DeleteItem",
+    "DeleteAuthorizer": "GetItem GetItem TransactWriteItems",
     "CreateApiKey": "GetItem PutSecretValue CreateSecret PutSecretValue TransactWriteItems",
-    "UpdateApiKey": "GetItem GetItem GetItem PutSecretValue DescribeSecret UpdateSecretVersionStage GetItem GetItem PutItem "
+    "UpdateApiKey": "GetItem GetItem GetItem PutSecretValue DescribeSecret UpdateSecretVersionStage GetItem GetItem TransactWriteItems "
     "UpdateSecretVersionStage",
     "DeleteApiKey": "GetItem GetItem GetItem TransactWriteItems DeleteSecret",
     "CreateOauth2": "GetItem PutSecretValue CreateSecret PutSecretValue TransactWriteItems",
-    "UpdateOauth2": "GetItem GetItem GetItem PutSecretValue DescribeSecret UpdateSecretVersionStage GetItem GetItem PutItem "
+    "UpdateOauth2": "GetItem GetItem GetItem PutSecretValue DescribeSecret UpdateSecretVersionStage GetItem GetItem TransactWriteItems "
     "UpdateSecretVersionStage",
     "DeleteOauth2": "GetItem GetItem GetItem TransactWriteItems DeleteSecret",
     "Mint": "GetItem GetItem GetItem Query Decrypt",
     "MintForJwt": "GetItem GetItem GetItem GetItem GetItem GetItem GetItem Query Decrypt",
     "MintForUserId": "GetItem GetItem GetItem GetItem Query Decrypt",
-    "MintFirst": "GetItem GetItem GetItem Query Encrypt PutItem",
+    "MintFirst": "GetItem GetItem GetItem Query Encrypt TransactWriteItems",
     "MachineFirst": "BatchGetItem Decrypt BatchGetItem GetItem GetItem GetItem GetItem PutItem Query Decrypt GetSecretValue PutItem",
     "MachineWarm": "BatchGetItem Decrypt BatchGetItem Decrypt",
     "ApiKey": "BatchGetItem Decrypt BatchGetItem GetSecretValue",

@@ -36,6 +36,8 @@ AUTHORIZED_ROUTES = {"GET /sample"}
 STAR_RESOURCES = {
     ("VaultKey", "Administration"): "in a key's policy, `*` is this key: its ARN is not known before it is made",
     ("AuthorizerKey", "Administration"): "in a key's policy, `*` is this key",
+    ("AuditKey", "Administration"): "in a key's policy, `*` is this key",
+    ("AuditKey", "SignAndVerifyHeads"): "in a key's policy, `*` is this key",
     ("AuthorizerKey", "WrapKeysOfAuthorizers"): "in a key's policy, `*` is this key",
     ("VaultKey", "WrapVaultKeys"): "in a key's policy, `*` is this key",
     ("VaultKey", "EncryptSecrets"): "in a key's policy, `*` is this key",
@@ -63,6 +65,7 @@ VARIABLES = {
     "AGENT_IDENTITY_ADMIN_ROLE",
     "AGENT_IDENTITY_AGENT",
     "AGENT_IDENTITY_API_ID",
+    "AGENT_IDENTITY_AUDIT_KMS_KEY_ID",
     "AGENT_IDENTITY_AUTHORIZER_KEY_PURPOSES",
     "AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID",
     "AGENT_IDENTITY_EGRESS_ALLOW",

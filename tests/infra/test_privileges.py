@@ -177,6 +177,19 @@ def test_a_consent_may_check_its_workload_and_not_write_it() -> None:
     assert not any(row("TokensFunction", action, "workload#x") for action in WRITES)
 
 
+def test_d18_the_audit_trail_grows_and_only_refresh_signs_it() -> None:
+    append = ["CredentialsFunction", "TokensFunction", "RefreshFunction"]
+    assert [function for function in ROLES if row(function, "dynamodb:PutItem", "audit#7#a")] == append
+    for function, policy in ROLES.items():
+        assert not row(function, "dynamodb:DeleteItem", "audit#7#a") and not row(function, "dynamodb:Query", "audit#7#a")
+        signs = function == "RefreshFunction"
+        assert allows(policy, "kms:Sign", "AuditKey.Arn") == signs
+        assert row(function, "dynamodb:PutItem", "audit-head#7") == signs
+    policy = DECIDED.resources["AuditKey"]["Properties"]["KeyPolicy"]["Statement"]
+    assert allows(policy, "kms:Sign", "*") and not allows(policy, "kms:CreateGrant", "*")
+    assert DECIDED.resources["AuditKey"]["Properties"].get("Tags") is None, "a tag would let others sign (D2)"
+
+
 def test_only_refresh_looks_for_what_is_due() -> None:
     for function in ROLES:
         due = row(function, "dynamodb:Query", "due#3", resource="${Table.Arn}/index/due")

@@ -4,6 +4,7 @@
 //! What is *not* here: rules (they are in `core` and `service`), sealing (`jose`), and how a function is composed (`lambda`).
 //! No other crate names an AWS SDK.
 
+mod audit;
 mod connection;
 mod events;
 mod fault;
@@ -17,6 +18,7 @@ mod signing;
 mod store;
 mod wrapper;
 
+pub use audit::KmsHeadSigner;
 pub use connection::{AwsConnection, AwsSettings, SettingsError};
 pub use events::EventBridgeEvents;
 pub use queue::{QueueError, SqsQueue};

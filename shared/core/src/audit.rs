@@ -243,6 +243,11 @@ impl Day {
         format!("{}#{shard:x}", self.0)
     }
 
+    /// The day that a partition of links is of.
+    pub fn of_partition(partition: &str) -> Option<Self> {
+        partition.split_once('#')?.0.parse().ok().map(Self)
+    }
+
     /// Where its heads are.
     pub fn heads(self) -> String {
         self.0.to_string()

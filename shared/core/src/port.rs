@@ -154,12 +154,19 @@ pub trait SigningKeys: Send + Sync {
 }
 
 /// Signs how far the chains of the audit trail have come (D18).
+#[async_trait]
 pub trait HeadSigner: Send + Sync {
     /// The signature of `framed`.
-    fn sign(&self, framed: &[u8]) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn sign(&self, framed: &[u8]) -> Result<Vec<u8>, String>;
 
-    /// Whether `signature` is this signer's of `framed`, compared in constant time.
-    fn holds(&self, framed: &[u8], signature: &[u8]) -> bool;
+    /// Whether `signature` is this signer's of `framed`.
+    ///
+    /// # Errors
+    /// Why that cannot be said.
+    async fn holds(&self, framed: &[u8], signature: &[u8]) -> Result<bool, String>;
 }
 
 /// Whose connection it is.

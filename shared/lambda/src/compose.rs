@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_aws::{
-    AwsConnection, DynamoStore, EventBridgeEvents, KmsSigningKeys, KmsWrapper, SecretsManager,
+    AwsConnection, DynamoStore, EventBridgeEvents, KmsHeadSigner, KmsSigningKeys, KmsWrapper, SecretsManager,
 };
 use agent_identity_core::Clock;
+use agent_identity_core::port::HeadSigner;
 use agent_identity_core::random::Random;
 use agent_identity_core::seal::AuthorizerKeys;
-use agent_identity_core::store::ReadAhead;
+use agent_identity_core::store::{ReadAhead, Store};
 use agent_identity_egress::GuardedClient;
 use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
+use agent_identity_service::audit::{AuditedStore, Kept, Life, Signing, Trail};
 use agent_identity_service::{Config, Ports, Services};
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 
@@ -35,14 +37,32 @@ pub struct Composed {
 }
 
 impl Composed {
-    /// Wires the adapters.
-    pub fn new(environment: &Environment) -> Self {
+    /// Wires the adapters. What lives long is a function, whose log keeps the records of credentials.
+    pub fn new(environment: &Environment, life: Life) -> Self {
         let connection = AwsConnection::new(environment.aws.clone());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let table = environment.table.clone();
         let table = DynamoStore::new(connection.clone(), table, Arc::clone(&clock), Arc::clone(&random));
-        let store = Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock)));
+        let kept = match life {
+            Life::Long => Kept::Lines,
+            Life::Brief => Kept::Rows,
+        };
+        let trail = Arc::new(Trail::new(
+            Arc::new(ReadAhead::new(Arc::new(table), Arc::clone(&clock))),
+            Arc::new(Sha256),
+            Arc::clone(&random),
+            Arc::clone(&clock),
+            Signing::Scheduled(
+                environment
+                    .audit_kms_key_id
+                    .clone()
+                    .map(|key| Arc::new(KmsHeadSigner::new(connection.clone(), key)) as Arc<dyn HeadSigner>),
+            ),
+            kept,
+            life,
+        ));
+        let store: Arc<dyn Store> = Arc::new(AuditedStore::new(Arc::clone(&trail)));
         let (key, former_keys) = (environment.kms_key_id.clone(), environment.former_kms_key_ids.clone());
         let wrapper = Arc::new(KmsWrapper::new(connection.clone(), key, former_keys));
         let http = Arc::new(GuardedClient::new(environment.egress.clone(), environment.extra_roots.clone()));
@@ -78,7 +98,7 @@ impl Composed {
             random,
             digest: Arc::new(Sha256),
             events: events.clone(),
-            trail: None,
+            trail: Some(trail),
         };
         let config = Config {
             place: environment.place.clone(),

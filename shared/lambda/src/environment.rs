@@ -35,6 +35,8 @@ pub struct Environment {
     pub authorizer_kms_key_id: Option<String>,
     /// `AGENT_IDENTITY_AUTHORIZER_KEY_PURPOSES`, separated by commas: what they may be for; all, where it is not said.
     pub authorizer_key_purposes: Vec<KeyPurpose>,
+    /// `AGENT_IDENTITY_AUDIT_KMS_KEY_ID`: signs how far the audit trail has come, where this process may (D18).
+    pub audit_kms_key_id: Option<String>,
     /// `AGENT_IDENTITY_SECRET_PREFIX`.
     pub secret_prefix: String,
     /// `AGENT_IDENTITY_EVENT_BUS`.
@@ -119,6 +121,7 @@ impl Environment {
                 None => KeyPurpose::ALL.to_vec(),
             },
             authorizer_kms_key_id: get("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"),
+            audit_kms_key_id: get("AGENT_IDENTITY_AUDIT_KMS_KEY_ID"),
             secret_prefix: required(&get, "AGENT_IDENTITY_SECRET_PREFIX")?,
             event_bus: required(&get, "AGENT_IDENTITY_EVENT_BUS")?,
             public_base_url: required(&get, "AGENT_IDENTITY_PUBLIC_BASE_URL")?

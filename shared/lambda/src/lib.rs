@@ -24,8 +24,8 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 #[cfg(feature = "runtime")]
 fn start<T>(compose: impl FnOnce(Composed) -> Result<T, StartError>) -> Result<T, StartError> {
     agent_identity_telemetry::start_on_lambda()?;
-    let started = Environment::read(variable)
-        .map_err(StartError::from)
-        .and_then(|environment| compose(Composed::new(&environment)));
+    let started = Environment::read(variable).map_err(StartError::from).and_then(|environment| {
+        compose(Composed::new(&environment, agent_identity_service::audit::Life::Long))
+    });
     started.inspect_err(|error| tracing::error!(%error, "the function cannot start"))
 }

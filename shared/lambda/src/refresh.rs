@@ -1,5 +1,5 @@
-//! The scheduled refresh: a tick finds what is due and puts it on the queue, and reads the keys of issuers; a message refreshes
-//! one connection.
+//! The scheduled refresh: a tick finds what is due and puts it on the queue, signs how far the audit trail has come, and reads the
+//! keys of issuers; a message refreshes one connection.
 
 use std::sync::Arc;
 
@@ -51,6 +51,9 @@ pub async fn refresh() -> Result<(), StartError> {
     let (composed, queue, keys) = start(|composed| {
         let url = variable("AGENT_IDENTITY_QUEUE_URL")
             .ok_or_else(|| EnvironmentError::missing("AGENT_IDENTITY_QUEUE_URL"))?;
+        if variable("AGENT_IDENTITY_AUDIT_KMS_KEY_ID").is_none() {
+            return Err(EnvironmentError::missing("AGENT_IDENTITY_AUDIT_KMS_KEY_ID").into());
+        }
         let queue = SqsQueue::new(composed.connection.clone(), url);
         let (ports, issuers) = (composed.services.ports().clone(), &composed.services.config().issuers);
         let keys = KeyPrefetch::new(ports.http, ports.clock, ports.store, issuers);

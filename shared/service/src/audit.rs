@@ -4,17 +4,19 @@
 //! workload, provider and user. [`AuditedStore`] sees every write, so that no use case can forget to tell.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agent_identity_core::audit::{Chain, Day, END, Head, Link, OK, Record, SignedHead};
+use agent_identity_core::audit::{Chain, ChainId, Day, END, Head, Link, OK, Record, SignedHead};
 use agent_identity_core::grant::Action;
 use agent_identity_core::port::{Digest, HeadSigner};
 use agent_identity_core::random::Random;
+use agent_identity_core::record::{self, Stored};
 use agent_identity_core::store::{
-    Condition, Consistency, Key, Kind, Query, Row, Store, StoreError, Write,
+    Condition, Consistency, Due, Key, Kind, MAX_BATCH, Query, Row, Store, StoreError, Write,
 };
 use agent_identity_core::user::UserKey;
-use agent_identity_core::{Clock, ProviderName, Timestamp, WorkloadName, encoding, record};
+use agent_identity_core::{Clock, Error, ProviderName, Result, Timestamp, WorkloadName, encoding};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -142,6 +144,25 @@ pub enum Life {
     Brief,
 }
 
+/// Who signs how far a chain has come.
+#[derive(Clone)]
+pub enum Signing {
+    /// This process, now and then: it has the key.
+    Here(Arc<dyn HeadSigner>),
+    /// The schedule ([`Services::due_work`](crate::Services::due_work)): each link is due until its head is signed. The key, where
+    /// this process may use it, is for that and for verifying.
+    Scheduled(Option<Arc<dyn HeadSigner>>),
+}
+
+impl Signing {
+    fn signer(&self) -> Option<&Arc<dyn HeadSigner>> {
+        match self {
+            Self::Here(signer) => Some(signer),
+            Self::Scheduled(signer) => signer.as_ref(),
+        }
+    }
+}
+
 /// The chains of this process.
 pub struct Trail {
     /// As it is, without [`AuditedStore`] around it.
@@ -149,7 +170,7 @@ pub struct Trail {
     digest: Arc<dyn Digest>,
     random: Arc<dyn Random>,
     clock: Arc<dyn Clock>,
-    signer: Option<Arc<dyn HeadSigner>>,
+    signing: Signing,
     kept: Kept,
     life: Life,
     /// Chains of changes that no transaction has at the moment.
@@ -185,7 +206,7 @@ impl Trail {
         digest: Arc<dyn Digest>,
         random: Arc<dyn Random>,
         clock: Arc<dyn Clock>,
-        signer: Option<Arc<dyn HeadSigner>>,
+        signing: Signing,
         kept: Kept,
         life: Life,
     ) -> Self {
@@ -194,7 +215,7 @@ impl Trail {
             digest,
             random,
             clock,
-            signer,
+            signing,
             kept,
             life,
             resting: Mutex::default(),
@@ -275,6 +296,12 @@ impl Trail {
         }
     }
 
+    fn put(&self, link: &Link, day: Day) -> Result<Write, StoreError> {
+        let key = link.key(day);
+        let due = matches!(self.signing, Signing::Scheduled(_)).then(|| Due::of(&key, self.now()));
+        record::put(key, Condition::Absent, link, None, due).map_err(unwritten)
+    }
+
     /// One link more. A chain of which nobody knows how far it has come is left as it is: another begins.
     async fn append(&self, chain: &mut Option<Chain>, records: Vec<Record>) -> Result<(), StoreError> {
         if records.is_empty() {
@@ -285,7 +312,7 @@ impl Trail {
             self.end_chain(yesterdays).await;
         }
         let link = current.next(records);
-        match self.store.write(vec![put(&link, current.day())?]).await {
+        match self.store.write(vec![self.put(&link, current.day())?]).await {
             Ok(()) => {
                 current.advance(&link, &*self.digest);
                 *chain = Some(current);
@@ -303,7 +330,7 @@ impl Trail {
     async fn end_chain(&self, mut chain: Chain) {
         let now = self.now();
         let link = chain.next(vec![end(now)]);
-        let written = match put(&link, chain.day()) {
+        let written = match self.put(&link, chain.day()) {
             Ok(write) => self.store.write(vec![write]).await,
             Err(error) => Err(error),
         };
@@ -319,8 +346,7 @@ impl Trail {
     /// Signs how far this process's chains have come, where they have moved since.
     pub async fn sign_heads(&self) {
         let now = self.now();
-        let mut chains: Vec<Chain> =
-            self.resting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut chains: Vec<Chain> = self.resting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         chains.extend(self.credentials.lock().await.clone());
         for chain in chains {
             self.sign(&chain, now).await;
@@ -328,16 +354,13 @@ impl Trail {
     }
 
     async fn sign(&self, chain: &Chain, now: Timestamp) {
-        let (Some(signer), Some(head)) = (&self.signer, chain.head(now)) else { return };
+        let (Signing::Here(signer), Some(head)) = (&self.signing, chain.head(now)) else { return };
         let mut signed = self.signed.lock().await;
         let before = signed.iter().position(|before| before.chain == head.chain);
         if before.and_then(|before| signed.get(before)).is_some_and(|it| it.sequence >= head.sequence) {
             return;
         }
-        let signature = encoding::hex(&signer.sign(&head.framed()));
-        let row = SignedHead { head: head.clone(), signature };
-        let written = self.replace(head.key(chain.day()), &row).await;
-        match written {
+        match self.put_head(&**signer, &head, chain.day()).await {
             Ok(()) => {
                 before.map(|before| signed.swap_remove(before));
                 // Of chains that have ended nothing more is to be signed.
@@ -348,12 +371,59 @@ impl Trail {
         }
     }
 
-    /// Heads are written by their chain's process alone, one after another.
-    async fn replace(&self, key: Key, head: &SignedHead) -> Result<(), StoreError> {
+    /// Heads are written by one process alone, one after another.
+    async fn put_head(&self, signer: &dyn HeadSigner, head: &Head, day: Day) -> Result<()> {
+        let key = head.key(day);
         let before = self.store.get(&key, Consistency::Strong).await?;
         let condition = before.map_or(Condition::Absent, |row| Condition::Version(row.version));
-        let write = record::put(key, condition, head, None, None).map_err(unwritten)?;
-        self.store.write(vec![write]).await
+        let write = record::put(key, condition, &signed(signer, head.clone()).await?, None, None)?;
+        Ok(self.store.write(vec![write]).await?)
+    }
+
+    /// Signs how far chains have come by these links, and takes those from what is due. What fails comes with the next tick.
+    pub(crate) async fn sign_links(&self, rows: Vec<Row>) {
+        let mut chains: BTreeMap<(String, ChainId), Vec<Stored<Link>>> = BTreeMap::new();
+        for row in rows {
+            match record::parse::<Link>(&row) {
+                Ok(stored) => {
+                    let of = (row.key.partition, stored.value.chain.clone());
+                    chains.entry(of).or_default().push(stored);
+                }
+                Err(error) => tracing::error!(%error, "a link of the audit trail is broken"),
+            }
+        }
+        for ((partition, chain), links) in chains {
+            let day = Day::of_partition(&partition).unwrap_or_else(|| self.today());
+            if let Err(error) = self.sign_chain(day, links).await {
+                tracing::error!(%error, %chain, "a chain of the audit trail was not signed");
+            }
+        }
+    }
+
+    async fn sign_chain(&self, day: Day, links: Vec<Stored<Link>>) -> Result<()> {
+        let signer = self.signing.signer().ok_or_else(|| {
+            Error::internal("the audit trail cannot be signed: AGENT_IDENTITY_AUDIT_KMS_KEY_ID is not set")
+        })?;
+        let Some(last) = links.iter().map(|stored| &stored.value).max_by_key(|link| link.sequence) else {
+            return Ok(());
+        };
+        let head = Head {
+            chain: last.chain.clone(),
+            sequence: last.sequence,
+            hash: last.hash(&*self.digest),
+            at: self.now(),
+        };
+        let before: Option<Stored<SignedHead>> =
+            record::get(&*self.store, &head.key(day), Consistency::Strong).await?;
+        if before.is_none_or(|before| before.value.head.sequence < head.sequence) {
+            self.put_head(&**signer, &head, day).await?;
+        }
+        // After the head, so that none is forgotten.
+        for some in links.chunks(MAX_BATCH) {
+            let writes = some.iter().map(|stored| stored.replace(&stored.value, None, None));
+            self.store.write(writes.collect::<Result<_>>()?).await?;
+        }
+        Ok(())
     }
 
     /// Ends the chains of this process: it is about to end.
@@ -381,7 +451,7 @@ impl Trail {
         }
         let link = chain.next(records);
         let of_link = writes.len();
-        writes.push(put(&link, chain.day())?);
+        writes.push(self.put(&link, chain.day())?);
         let outcome = self.store.write(writes).await;
         match &outcome {
             Ok(()) => chain.advance(&link, &*self.digest),
@@ -413,12 +483,13 @@ fn end(now: Timestamp) -> Record {
     Record { at: Some(now), ..About::new("agent-identity", END).record(None) }
 }
 
-fn unwritten(error: agent_identity_core::Error) -> StoreError {
+fn unwritten(error: Error) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 
-fn put(link: &Link, day: Day) -> Result<Write, StoreError> {
-    record::create(link.key(day), link, None).map_err(unwritten)
+async fn signed(signer: &dyn HeadSigner, head: Head) -> Result<SignedHead> {
+    let signature = signer.sign(&head.framed()).await.map_err(Error::internal)?;
+    Ok(SignedHead { head, signature: encoding::hex(&signature) })
 }
 
 /// Whether a write changes what somebody decided: which workloads, providers, rules, callers, bans and keys there are.
@@ -493,11 +564,7 @@ impl Store for AuditedStore {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        if is_told(&writes) {
-            self.trail.change(writes).await
-        } else {
-            self.inner.write(writes).await
-        }
+        if is_told(&writes) { self.trail.change(writes).await } else { self.inner.write(writes).await }
     }
 
     async fn query(&self, query: Query) -> Result<Vec<Row>, StoreError> {

@@ -161,17 +161,24 @@ impl Refreshed {
 
 impl Services {
     /// What is due now, at most `limit_per_shard` of each shard, the longest due first. What is left over
-    /// is still due at the next tick. Reads what is due and nothing else.
+    /// is still due at the next tick. Reads what is due and nothing else. What of it is the audit trail's is signed at once.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn due_work(&self, limit_per_shard: usize) -> Result<Vec<DueWork>> {
         let now = self.now();
-        let mut found = Vec::new();
+        let (mut found, mut links) = (Vec::new(), Vec::new());
         for shard in 0..DUE_SHARDS {
-            let rows = self.ports.store.due(shard, now, limit_per_shard).await?;
-            let work = rows.into_iter().filter(|row| WorkKind::of(row.key.kind).is_some());
-            found.extend(work.map(|row| DueWork { key: row.key }));
+            for row in self.ports.store.due(shard, now, limit_per_shard).await? {
+                match row.key.kind {
+                    Kind::Audit => links.push(row),
+                    kind if WorkKind::of(kind).is_some() => found.push(DueWork { key: row.key }),
+                    _ => {}
+                }
+            }
+        }
+        if let Some(trail) = &self.ports.trail {
+            trail.sign_links(links).await;
         }
         Ok(found)
     }

@@ -152,8 +152,10 @@ impl Visit for Line {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.notice(field);
-        let value = if field.name() == TRACE_ID { trace(value) } else { value };
-        push_text(&mut self.json, field.name(), value);
+        let value = if field.name() == TRACE_ID { trace(value) } else { Some(value) };
+        if let Some(value) = value {
+            push_text(&mut self.json, field.name(), value);
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
@@ -161,9 +163,12 @@ impl Visit for Line {
     }
 }
 
-/// The trace in `Root=1-…;Parent=…;Sampled=1`: what a console searches by.
-fn trace(header: &str) -> &str {
-    header.split(';').find_map(|part| part.strip_prefix("Root=")).unwrap_or(header)
+/// The trace in `Root=1-…;Parent=…;Sampled=1`: what a console searches by. `None` for one that is not kept, which nobody finds.
+fn trace(header: &str) -> Option<&str> {
+    if header.split(';').any(|part| part == "Sampled=0") {
+        return None;
+    }
+    Some(header.split(';').find_map(|part| part.strip_prefix("Root=")).unwrap_or(header))
 }
 
 /// The members of a span that a line repeats.
@@ -174,7 +179,11 @@ impl Visit for OfTheInvocation {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             REQUEST_ID => push_text(&mut self.0, REQUEST_ID, value),
-            TRACE_ID => push_text(&mut self.0, TRACE_ID, trace(value)),
+            TRACE_ID => {
+                if let Some(trace) = trace(value) {
+                    push_text(&mut self.0, TRACE_ID, trace);
+                }
+            }
             _ => {}
         }
     }
@@ -255,6 +264,12 @@ mod tests {
         let trace = Some("Root=1-a;Parent=b;Sampled=1");
         let line = written(|| tracing::info!(requestId = "r-1", xrayTraceId = trace, "said"));
         assert_eq!((&line["requestId"], &line["xrayTraceId"]), (&json!("r-1"), &json!("1-a")));
+    }
+
+    #[test]
+    fn a_trace_that_nobody_keeps_is_not_named() {
+        let line = written(|| tracing::info!(xrayTraceId = "Root=1-a;Parent=b;Sampled=0", "said"));
+        assert!(line.get("xrayTraceId").is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use agent_identity_core::audit::{Day, Link, SignedHead};
 use agent_identity_core::store::{Kind, MAX_BATCH, Query, Row};
-use agent_identity_core::{Result, record};
+use agent_identity_core::{Error, Result, record};
 
 use super::Trail;
 
@@ -18,6 +18,11 @@ pub enum Found {
 }
 
 impl Trail {
+    /// The day that new chains are of.
+    pub fn today(&self) -> Day {
+        Day::of(self.now())
+    }
+
     /// Tells all of a day: links, those of a chain in their order, then heads.
     ///
     /// # Errors
@@ -57,8 +62,12 @@ impl Trail {
     }
 
     /// Whether the signature of a head is ours; `None` where this process has no key to know it by.
-    pub fn holds(&self, signed: &SignedHead) -> Option<bool> {
-        let signer = self.signer.as_ref()?;
-        Some(signer.holds(&signed.head.framed(), &signed.signature()))
+    ///
+    /// # Errors
+    /// When whoever has the key does not say.
+    pub async fn holds(&self, signed: &SignedHead) -> Result<Option<bool>> {
+        let Some(signer) = self.signing.signer() else { return Ok(None) };
+        let holds = signer.holds(&signed.head.framed(), &signed.signature()).await;
+        holds.map(Some).map_err(Error::internal)
     }
 }
