@@ -270,11 +270,20 @@ impl World {
 
     /// Another process, whose store does this to the next writes, as many as the counter says.
     pub fn process_in_trouble(&self, seed: u64, trouble: Trouble) -> (Arc<Services>, Arc<AtomicUsize>) {
-        let left = Arc::new(AtomicUsize::new(0));
-        let store: Arc<dyn Store> =
-            Arc::new(Troubled { store: self.store.clone(), left: Arc::clone(&left), trouble });
+        let (store, left) = self.store_in_trouble(trouble);
         let services = process(seed, &self.clock, store, &self.secrets, &self.provider, &self.events);
         (services, left)
+    }
+
+    /// The store, which does this to the next writes, as many as the counter says.
+    pub fn store_in_trouble(&self, trouble: Trouble) -> (Arc<dyn Store>, Arc<AtomicUsize>) {
+        let left = Arc::new(AtomicUsize::new(0));
+        (Arc::new(Troubled { store: self.store.clone(), left: Arc::clone(&left), trouble }), left)
+    }
+
+    /// Another process over this store.
+    pub fn process_over(&self, seed: u64, store: Arc<dyn Store>) -> Arc<Services> {
+        process(seed, &self.clock, store, &self.secrets, &self.provider, &self.events)
     }
 
     /// Lets time pass in small steps, as it does for a process that is awake.
@@ -445,6 +454,8 @@ impl World {
 /// What becomes of a write, or of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
+    /// The write takes its time.
+    Slowness,
     /// It is refused for now.
     Busy,
     /// It is made, and nobody is told.
@@ -506,6 +517,10 @@ impl Store for Troubled {
         match self.trouble {
             Trouble::Busy | Trouble::NoDenials => Err(StoreError::Busy("test".to_owned())),
             Trouble::Overtaken => self.store.write(writes).await,
+            Trouble::Slowness => {
+                tokio::task::yield_now().await;
+                self.store.write(writes).await
+            }
             Trouble::LostRequest => Err(unknown()),
             Trouble::LostAnswer | Trouble::Silence => {
                 self.store.write(writes).await?;
