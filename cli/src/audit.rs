@@ -210,7 +210,7 @@ async fn verify(args: VerifyArgs) -> CommandResult<ExitCode> {
         Err(_) if !args.files.is_empty() => None,
         Err(error) => return Err(error),
     };
-    let mut found = Vec::new();
+    let (mut found, mut logged) = (Vec::new(), Vec::new());
     match &trail {
         Some(trail) if args.files.is_empty() => {
             args.days
@@ -222,18 +222,24 @@ async fn verify(args: VerifyArgs) -> CommandResult<ExitCode> {
         }
         _ => {
             for file in &args.files {
-                read_file(file, &mut found)?;
+                read_file(file, &mut found, &mut logged)?;
             }
         }
     }
-    let report = told(&found, trail.as_deref()).await?;
+    logged.sort_by(|a, b| (&a.chain, a.sequence).cmp(&(&b.chain, b.sequence)));
+    let report = told(&found, &logged, trail.as_deref()).await?;
     output::print(&if args.json { as_json(&report).to_string() } else { as_text(&report) })?;
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn told(found: &[Found], trail: Option<&Trail>) -> CommandResult<Report> {
+async fn told(found: &[Found], logged: &[Link], trail: Option<&Trail>) -> CommandResult<Report> {
     let digest = Sha256;
     let mut verifier = Verifier::new(&digest);
+    for line in logged {
+        // A log is read from some hour on.
+        verifier.begins_with(line);
+        verifier.link(line);
+    }
     for next in found {
         match next {
             Found::Link(link) => verifier.link(link),
@@ -251,15 +257,14 @@ async fn told(found: &[Found], trail: Option<&Trail>) -> CommandResult<Report> {
     Ok(verifier.finish())
 }
 
-/// Lines of `audit export`, as they come; log lines of the functions, which come in any order, by their number.
-fn read_file(file: &Path, found: &mut Vec<Found>) -> CommandResult {
+/// Lines of `audit export`, as they come, and log lines of the functions, which come in any order.
+fn read_file(file: &Path, found: &mut Vec<Found>, logged: &mut Vec<Link>) -> CommandResult {
     let named = |error: io::Error| CommandError(format!("cannot read {}: {error}", file.display()));
     let reader: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         Box::new(BufReader::new(File::open(file).map_err(named)?))
     };
-    let mut logged: Vec<Link> = Vec::new();
     for (number, line) in reader.lines().enumerate() {
         let line = line.map_err(named)?;
         let at = || format!("{} line {}", file.display(), number.saturating_add(1));
@@ -283,8 +288,6 @@ fn read_file(file: &Path, found: &mut Vec<Found>) -> CommandResult {
         };
         found.push(parsed.unwrap_or_else(|error| Found::Unreadable(format!("{}: {error}", at()))));
     }
-    logged.sort_by(|a, b| (&a.chain, a.sequence).cmp(&(&b.chain, b.sequence)));
-    found.extend(logged.into_iter().map(Found::Link));
     Ok(())
 }
 

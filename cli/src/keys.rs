@@ -71,6 +71,7 @@ pub async fn run(args: KeysArgs) -> CommandResult {
                 Alg::Rs256 => SigningAlgorithm::RS256,
                 Alg::Ps256 => SigningAlgorithm::PS256,
             };
+            local.trail.announce(format!("put signing-key/{}", name.as_str())).await?;
             let arn = local.signing_keys.create(&name, algorithm, provider.as_ref()).await?;
             let shown =
                 if json { json!({ "arn": arn, "name": name.as_str() }).to_string() } else { arn.clone() };

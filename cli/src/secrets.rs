@@ -63,6 +63,7 @@ pub async fn run(args: SecretsArgs) -> CommandResult {
         return Err(CommandError(format!("stdin must hold the secret, of 1 to {MAX_SECRET} bytes")));
     }
     let local = compose::open(&data.path()?, Settings::offline(&region.region)).await?;
+    local.trail.announce(format!("put external-secret/{}", name.as_str())).await?;
     let arn = local.secrets.put_external(&name, &Secret::new(value), provider.as_ref()).await?;
     let shown = if json { json!({ "arn": arn, "name": name.as_str() }).to_string() } else { arn };
     output::print(&shown)

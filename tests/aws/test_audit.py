@@ -69,6 +69,7 @@ def test_d18_who_got_what_is_on_the_request_s_one_log_line(functions, caller, ag
     assert verified(lines, 0)["records"] >= len(answers)
     # In any order, as CloudWatch may give them.
     assert verified(lines[::-1], 0)["findings"] == []
+    assert verified(lines[lines.index(next(filter(told, lines))) + 1 :], 0)["records"] >= len(answers), "an excerpt"
     place = next(number for number, line in enumerate(lines) if given["audit"] in line)
     for name, spoiled in {
         "for another": lines[place].replace(given["user"], "0" * 32),

@@ -78,6 +78,10 @@ def test_who_changed_what_by_the_wire_and_by_the_command_line(server, caller, fr
     by_hand = [(it["operation"], it["changed"][0].split("/")[0]) for it in changes if it["principal"] == "administrator"]
     assert ("agent-identity access-keys create", "put access-key") in by_hand
     assert ("agent-identity user block", "put denial") in by_hand
+    command("secrets", "put", made, "--data", str(server.data), stdin=planted.new_secret("external secret"))
+    command("keys", "create", made, "--alg", "ES256", "--data", str(server.data))
+    announced = [record["changed"] for record in listed(server, "--principal", "administrator") if "changed" in record][-2:]
+    assert announced == [[f"put external-secret/{made}"], [f"put signing-key/{made}"]]
     text = command("audit", "list", "--data", str(server.data), "--workload", agent).stdout
     assert f"CreateWorkloadIdentity  ok  access-key/default  workload={agent}" in text
 

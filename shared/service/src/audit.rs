@@ -436,9 +436,22 @@ impl Trail {
         }
     }
 
+    /// Puts on record that something is about to be changed that is not in the store: `put external-secret/NAME`. Before it is, so
+    /// that nothing is changed unseen.
+    ///
+    /// # Errors
+    /// Those of the store. Then it must not be changed.
+    pub async fn announce(&self, change: String) -> Result<(), StoreError> {
+        self.record_with(Vec::new(), vec![change]).await
+    }
+
     /// Does the writes, and puts on record in the same transaction that they were done.
-    async fn change(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+    async fn change(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let changed = writes.iter().filter_map(described).collect();
+        self.record_with(writes, changed).await
+    }
+
+    async fn record_with(&self, mut writes: Vec<Write>, changed: Vec<String>) -> Result<(), StoreError> {
         let now = self.now();
         let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (mut chain, yesterdays) = self.of_today(resting, now);

@@ -112,6 +112,15 @@ impl<'a> Verifier<'a> {
         Self { digest, chains: BTreeMap::new(), report: Report::default() }
     }
 
+    /// What follows is an excerpt, which begins with this link of its chain: what was before is not asked for.
+    pub fn begins_with(&mut self, link: &Link) {
+        let seen = self.chains.entry(link.chain.clone()).or_default();
+        if seen.hash.is_none() {
+            seen.last = link.sequence.saturating_sub(1);
+            seen.hash = Some(link.previous.clone());
+        }
+    }
+
     /// The next link as it is kept. Links of several chains may come mixed, those of one chain in their order.
     pub fn link(&mut self, link: &Link) {
         self.report.links = self.report.links.saturating_add(1);
