@@ -1,6 +1,7 @@
 //! `agent-identity connections`: which there are, how each does, and the end of one.
 
 use agent_identity_core::connection::{ConnectionAddress, Health};
+use agent_identity_core::flight::Trouble;
 use agent_identity_core::revocation::Upstream;
 use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
 use agent_identity_service::connection::{ConnectionShown, ListConnections};
@@ -146,13 +147,17 @@ fn until(end: Timestamp, now: Timestamp) -> String {
     if now < end { format!("in {} s", end.since(now).as_secs()) } else { "ended".to_owned() }
 }
 
-fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
+/// For people.
+pub fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
     let mut table = Table::new();
     table.set_header(["workload", "provider", "status", "scopes", "access token ends", "id"]);
     for it in connections {
         let name = |name: Option<String>| name.unwrap_or_else(|| "(deleted)".to_owned());
         let status = match &it.health {
-            Health::Active if it.failures > 0 => format!("active, {} refreshes failed", it.failures),
+            Health::Active if it.failures > 0 => {
+                let why = it.last_error.map_or("", Trouble::as_str);
+                format!("active, {} refreshes failed, the last: {why}", it.failures)
+            }
             Health::Active => "active".to_owned(),
             Health::NeedsConsent { reason, .. } => format!("needs consent: {}", reason.as_str()),
         };
@@ -169,7 +174,8 @@ fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
     table
 }
 
-fn shown(it: &ConnectionShown) -> Value {
+/// For machines.
+pub fn shown(it: &ConnectionShown) -> Value {
     let reason = match &it.health {
         Health::Active => None,
         Health::NeedsConsent { reason, .. } => Some(reason.as_str()),
@@ -188,5 +194,6 @@ fn shown(it: &ConnectionShown) -> Value {
         "expiresAt": seconds(it.expires_at),
         "nextRefreshAt": seconds(it.next_refresh_at),
         "failures": it.failures,
+        "lastError": it.last_error.map(Trouble::as_str),
     })
 }

@@ -14,6 +14,7 @@ mod output;
 #[cfg(feature = "aws")]
 mod principals;
 mod quickstart;
+mod refresh;
 mod secrets;
 mod serve;
 mod store;
@@ -53,6 +54,8 @@ enum Command {
     Authorizer(authorizer::AuthorizerArgs),
     /// Look at the connections of users, workloads and providers
     Connections(connections::ConnectionsArgs),
+    /// Refresh what is due now, or show what is
+    Refresh(refresh::RefreshArgs),
     /// Ban users now: block, unblock, sign out
     User(user::UserArgs),
     /// Read the audit trail, export it, and verify that nobody changed it
@@ -131,6 +134,7 @@ fn main() -> ExitCode {
             Command::AccessKeys(args) => access_keys::run(args).await,
             Command::Authorizer(args) => return authorizer::run(args).await,
             Command::Connections(args) => connections::run(args).await,
+            Command::Refresh(args) => return refresh::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Audit(args) => return audit::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,

@@ -111,7 +111,7 @@ mod aws {
     use agent_identity_aws::AwsSettings;
     use agent_identity_core::arn::Place;
     use agent_identity_core::authorizer::KeyPurpose;
-    use agent_identity_lambda::{Composed, Environment};
+    use agent_identity_lambda::{Composed, Environment, kms_signer};
     use agent_identity_service::Services;
     use agent_identity_service::audit::Life;
 
@@ -204,7 +204,7 @@ mod aws {
                 egress: settings.egress.clone(),
                 extra_roots: settings.extra_roots.clone(),
             };
-            Ok(Composed::new(&environment, Life::Brief).services)
+            Ok(Composed::new(&environment, Life::Brief, Some(kms_signer)).services)
         }
     }
 

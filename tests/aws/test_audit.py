@@ -55,7 +55,7 @@ def test_d18_who_got_what_is_on_the_request_s_one_log_line(functions, caller, ag
     lines = lines_of(functions, "tokens")
     by_request = {line["requestId"]: line for line in map(json.loads, filter(told, lines))}
     given, _, refused = (by_request[answer.headers["x-amzn-requestid"]] for answer in answers)
-    assert (given["workload"], given["provider"], len(given["user"])) == (agent, weather, 32)
+    assert (given["workload"], given["provider"], len(given["user"])) == (agent, weather, 24)
     assert (refused["provider"], refused["error"]) == ("nothing", "ResourceNotFoundException")
     assert given["audit"].split(":")[0] == refused["audit"].split(":")[0], "one chain a process"
 
@@ -72,7 +72,7 @@ def test_d18_who_got_what_is_on_the_request_s_one_log_line(functions, caller, ag
     assert verified(lines[lines.index(next(filter(told, lines))) + 1 :], 0)["records"] >= len(answers), "an excerpt"
     place = next(number for number, line in enumerate(lines) if given["audit"] in line)
     for name, spoiled in {
-        "for another": lines[place].replace(given["user"], "0" * 32),
+        "for another": lines[place].replace(given["user"], "0" * 24),
         "another provider": lines[place].replace(weather, "another"),
         "another request": lines[place].replace(given["requestId"], refused["requestId"]),
         "gone": "{}",

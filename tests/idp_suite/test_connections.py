@@ -1,6 +1,7 @@
 """Which connections there are: unmodified boto3 with the models of ours, the command line beside the server, and who may see what."""
 
 import json
+import time
 
 import boto3
 import pytest
@@ -78,6 +79,32 @@ def test_one_says_how_it_does(control, caller, place, vendor):
     wat = workload_token(caller, agent, user)
     token = stored_token(caller, wat, provider).json["accessToken"]
     assert token not in json.dumps(shown, default=str)
+
+
+def test_one_that_fails_says_why_and_is_well_again(control, caller, vendor, app, fresh):
+    agent, provider, user = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("failing")), fresh("user")
+    vendor.set_client_behaviour(provider, 3, keeps_refresh_token=True, answers_after_ms=0)
+    connected_user(caller, agent, provider, user, app.return_url)
+    wat = workload_token(caller, agent, user)
+
+    def until(fails, said):
+        deadline = time.monotonic() + 20
+        while True:
+            stored_token(caller, wat, provider)
+            [shown] = listed(control, userId=user)
+            if (shown["failures"] > 0) == fails and shown.get("lastError") in said:
+                return
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.5)
+
+    vendor.make_trouble("status", status=503)
+    try:
+        # First nobody knows what became of it; then the provider is suspended, and nothing is sent.
+        until(True, ("no_answer", "not_sent"))
+    finally:
+        vendor.end_trouble()
+    until(False, (None,))
+
 
 
 @pytest.mark.parametrize(

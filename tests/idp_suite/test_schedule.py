@@ -1,8 +1,9 @@
 """What is due is done by `serve` itself, without anybody asking: the same code as on AWS, in one process."""
 
+import json
 import time
 
-from harness.product import Server
+from harness.product import ON_READ_ALONE, Server, command
 from harness.stories import connected_user, make_user_provider, make_workload
 
 
@@ -30,6 +31,29 @@ def test_a_connection_is_refreshed_although_nobody_reads_it(caller, vendor, app,
     second = consent.token()
     assert second != first and vendor.call_api(second)[0] == 200
     assert vendor.count("refresh_token") == 1, "the reader found it refreshed"
+
+
+def test_d6_what_is_due_is_shown_and_then_done_by_hand(vendor, app, fresh, tmp_path):
+    vendor.reset()
+    server = Server(tmp_path / "store", (vendor.address,), environment=ON_READ_ALONE).start()
+    caller = server.caller()
+
+    def refresh(*arguments):
+        reach = ("--data", str(server.data), "--allow-egress", vendor.address)
+        return command("refresh", "--due", *arguments, *reach).stdout
+
+    consents = [short_lived(caller, vendor, app, fresh, fresh("ada")) for _ in range(3)]
+    assert json.loads(refresh("--dry-run", "--json")) == []
+    until(lambda: len(json.loads(refresh("--dry-run", "--json"))) == 3, "they do not come due")
+    assert "3 connections are due; nothing was done" in refresh("--dry-run")
+    assert vendor.count("refresh_token") == 0
+    assert refresh() == "3 renewed\n" and refresh() == "nothing is due\n"
+    assert vendor.count("refresh_token") == 3
+    assert all(vendor.call_api(consent.token())[0] == 200 for consent in consents)
+    assert vendor.count("refresh_token") == 3, "the reader found them refreshed"
+    command("refresh", "--data", str(server.data), expect=2)
+    caller.close()
+    assert server.stop() == 0
 
 
 def test_two_processes_on_one_directory_refresh_each_once(vendor, app, fresh, tmp_path):

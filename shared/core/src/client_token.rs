@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::connection::HeldTokens;
-use crate::flight::{Ended, Flight, InFlight, Landing, Settlement, Wish};
+use crate::flight::{Ended, Flight, InFlight, Landing, Settlement, Trouble, Wish};
 use crate::refresh::{Decision, RefreshTraits};
 
 /// How long a row outlives its token.
@@ -79,7 +79,8 @@ impl InFlight for ClientToken {
                 settled.flight.arrive();
             }
             (Landing::Holding, Outcome::Failed(wait)) => {
-                settled.flight.abort(wait.map(|wait| turn.now.plus(wait)));
+                // Whoever asked was told why, and nobody else looks.
+                settled.flight.abort(Trouble::NotSent, wait.map(|wait| turn.now.plus(wait)));
             }
         }
         Settlement::Note(settled)

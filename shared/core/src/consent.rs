@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flight::{Ended, Flight, InFlight, Landing, Settlement, Wish};
+use crate::flight::{Ended, Flight, InFlight, Landing, Settlement, Trouble, Wish};
 use crate::name::Scope;
 use crate::provider::Oauth2Provider;
 use crate::store::{Key, Kind};
@@ -195,7 +195,7 @@ impl InFlight for ConsentSession {
     fn settle(&self, turn: &Ended<'_, Self>) -> Settlement<Self> {
         let mut settled = self.clone();
         match (turn.landing, turn.outcome) {
-            (Landing::Holding, Outcome::PutOff) => settled.flight.abort(None),
+            (Landing::Holding, Outcome::PutOff) => settled.flight.abort(Trouble::NotSent, None),
             // Whoever took over finds that the code may have been sent.
             (Landing::Fenced, Outcome::PutOff) => return Settlement::Leave,
             (Landing::Holding | Landing::Fenced, Outcome::Failed(failure)) => {

@@ -59,6 +59,32 @@ pub struct Intent {
     pub sends: u32,
 }
 
+/// Why the last call brought nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// The provider refused it, and not because of the grant.
+    Refused,
+    /// The provider asked to wait.
+    Throttled,
+    /// It was not sent: the provider was not to be reached, or suspended, or we could not prepare it.
+    NotSent,
+    /// No answer came that could be read: what became of it is not known (D5).
+    NoAnswer,
+}
+
+impl Trouble {
+    /// Its stable text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+            Self::NotSent => "not_sent",
+            Self::NoAnswer => "no_answer",
+        }
+    }
+}
+
 /// The part of a row that keeps calls apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flight {
@@ -77,6 +103,9 @@ pub struct Flight {
     /// Failures in a row, for the backoff.
     #[serde(default)]
     pub failures: u32,
+    /// Why the last of them failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 impl Flight {
@@ -103,8 +132,9 @@ impl Flight {
     }
 
     /// The call was not made (no byte left): as if this attempt had not been, but for the wait.
-    pub fn abort(&mut self, retry_at: Option<Timestamp>) {
+    pub fn abort(&mut self, trouble: Trouble, retry_at: Option<Timestamp>) {
         self.lease = None;
+        self.trouble = Some(trouble);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = retry_at;
         if let Some(intent) = &mut self.intent {
@@ -118,6 +148,7 @@ impl Flight {
     /// The call was made and its outcome is unknown: the intent stays open (D5).
     pub fn lose(&mut self, retry_at: Option<Timestamp>) {
         self.lease = None;
+        self.trouble = Some(Trouble::NoAnswer);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = retry_at;
     }
@@ -240,7 +271,7 @@ mod tests {
     fn an_attempt_that_sent_nothing_is_not_counted() {
         let mut flight = Flight::default();
         flight.depart("me", NOW);
-        flight.abort(None);
+        flight.abort(Trouble::NotSent, None);
         assert_eq!((flight.intent, flight.failures), (None, 1));
     }
 

@@ -26,6 +26,14 @@ const RECORD_CACHE: Duration = Duration::from_secs(30);
 /// How long the value of a secret may be served from memory (P3).
 const SECRET_CACHE: Duration = Duration::from_secs(300);
 
+/// How the audit trail is signed, with the key of this name.
+pub type SignerOf = fn(AwsConnection, String) -> Arc<dyn HeadSigner>;
+
+/// Signs with KMS.
+pub fn kms_signer(connection: AwsConnection, key: String) -> Arc<dyn HeadSigner> {
+    Arc::new(KmsHeadSigner::new(connection, key))
+}
+
 /// The use cases of a function, and what it uses directly.
 pub struct Composed {
     /// The use cases.
@@ -37,8 +45,9 @@ pub struct Composed {
 }
 
 impl Composed {
-    /// Wires the adapters. What lives long is a function, whose log keeps the records of credentials.
-    pub fn new(environment: &Environment, life: Life) -> Self {
+    /// Wires the adapters. What lives long is a function, whose log keeps the records of credentials. Who may sign the audit trail,
+    /// or verify it, says how; for others there is no code to do it.
+    pub fn new(environment: &Environment, life: Life, sign: Option<SignerOf>) -> Self {
         let connection = AwsConnection::new(environment.aws.clone());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);

@@ -23,7 +23,7 @@ use crate::{StartError, start};
 /// # Errors
 /// When the environment is not what it must be, which is logged too.
 pub async fn serve(surface: Surface) -> Result<(), StartError> {
-    let function = start(|composed| {
+    let function = start(None, |composed| {
         let authenticate: Arc<dyn Authenticate> = match PrincipalSource::read(variable)? {
             PrincipalSource::Iam { gateway, administrator } => {
                 Arc::new(IamPrincipals::new(Arc::clone(&composed.services), gateway, administrator))

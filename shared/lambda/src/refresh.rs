@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::environment::variable;
-use crate::{EnvironmentError, StartError, start};
+use crate::{EnvironmentError, StartError, kms_signer, start};
 
 /// What wakes the function.
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ enum Schedule {
 /// # Errors
 /// When the environment is not what it must be.
 pub async fn refresh() -> Result<(), StartError> {
-    let (composed, queue, keys) = start(|composed| {
+    let (composed, queue, keys) = start(Some(kms_signer), |composed| {
         let url = variable("AGENT_IDENTITY_QUEUE_URL")
             .ok_or_else(|| EnvironmentError::missing("AGENT_IDENTITY_QUEUE_URL"))?;
         if variable("AGENT_IDENTITY_AUDIT_KMS_KEY_ID").is_none() {

@@ -28,8 +28,8 @@ pub use read::Found;
 /// Most records in one link: what one of them waits for others is bounded.
 const GROUP: usize = 256;
 
-/// So much of a user's key is in a log line: 128 bits.
-const SHORT_USER: usize = 32;
+/// So much of a user's key is in a log line: 96 bits, of which no two users have the same.
+const SHORT_USER: usize = 24;
 
 /// Who is at work, on what, for whom.
 #[derive(Clone, Debug)]

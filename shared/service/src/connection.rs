@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_identity_core::connection::{Connection, ConnectionAddress, ConnectionGroup, Health};
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::flight::InFlight as _;
+use agent_identity_core::flight::{InFlight as _, Trouble};
 use agent_identity_core::grant::{Action, Authorized, Principal, Role};
 use agent_identity_core::name::Scope;
 use agent_identity_core::provider::Oauth2Provider;
@@ -79,6 +79,8 @@ pub struct ConnectionShown {
     pub next_refresh_at: Option<Timestamp>,
     /// How many refreshes in a row have failed.
     pub failures: u32,
+    /// Why the last of them failed.
+    pub last_error: Option<Trouble>,
 }
 
 /// How many entries are looked at for a page, at most: a filter may leave none of them, and then the page is empty.
@@ -324,6 +326,13 @@ impl Services {
         Ok(rows)
     }
 
+    /// The same with the names of their workloads and providers.
+    pub(crate) async fn show(&self, addresses: Vec<ConnectionAddress>) -> Result<Vec<ConnectionShown>> {
+        let mut names = Names::default();
+        self.learn(&mut names, &addresses).await?;
+        self.shown(addresses, &names).await
+    }
+
     /// What there is to say of these connections; one that went meanwhile is left out.
     async fn shown(&self, addresses: Vec<ConnectionAddress>, names: &Names) -> Result<Vec<ConnectionShown>> {
         let keys: Vec<Key> = addresses.iter().map(ConnectionAddress::key).collect();
@@ -351,6 +360,7 @@ impl Services {
                 expires_at: connection.tokens.expires_at,
                 refreshable: connection.tokens.refreshable,
                 failures: connection.flight.failures,
+                last_error: connection.flight.trouble,
             })
         });
         Ok(shown.collect())

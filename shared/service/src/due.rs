@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::Services;
+use crate::connection::ConnectionShown;
 use crate::flight::{Turn, due};
 use crate::refresh::{Attempt, terms};
 
@@ -166,21 +167,39 @@ impl Services {
     /// # Errors
     /// Those of the store.
     pub async fn due_work(&self, limit_per_shard: usize) -> Result<Vec<DueWork>> {
-        let now = self.now();
         let (mut found, mut links) = (Vec::new(), Vec::new());
-        for shard in 0..DUE_SHARDS {
-            for row in self.ports.store.due(shard, now, limit_per_shard).await? {
-                match row.key.kind {
-                    Kind::Audit => links.push(row),
-                    kind if WorkKind::of(kind).is_some() => found.push(DueWork { key: row.key }),
-                    _ => {}
-                }
+        for row in self.due_rows(limit_per_shard).await? {
+            match row.key.kind {
+                Kind::Audit => links.push(row),
+                kind if WorkKind::of(kind).is_some() => found.push(DueWork { key: row.key }),
+                _ => {}
             }
         }
         if let Some(trail) = &self.ports.trail {
             trail.sign_links(links).await;
         }
         Ok(found)
+    }
+
+    async fn due_rows(&self, limit_per_shard: usize) -> Result<Vec<Row>> {
+        let (now, mut found) = (self.now(), Vec::new());
+        for shard in 0..DUE_SHARDS {
+            found.extend(self.ports.store.due(shard, now, limit_per_shard).await?);
+        }
+        Ok(found)
+    }
+
+    /// The connections among what is due now, as [`Services::due_work`] would find them, and nothing is done about them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn due_connections(&self, limit_per_shard: usize) -> Result<Vec<ConnectionShown>> {
+        let rows = self.due_rows(limit_per_shard).await?;
+        let connections = rows.iter().filter(|row| row.key.kind == Kind::Connection);
+        let addresses = connections
+            .map(|row| Ok(record::parse::<Connection>(row)?.value.address()))
+            .collect::<Result<Vec<_>>>()?;
+        self.show(addresses).await
     }
 
     /// A tick where the schedule and those who work for it are one process: does what is due now, [`AT_ONCE`] at the same time, and

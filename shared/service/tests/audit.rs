@@ -276,7 +276,7 @@ async fn a_line_says_all_that_its_hash_is_of() {
         if number == 1 {
             line["error"] = "AccessDeniedException".into();
         }
-        assert!(said.user.as_ref().is_some_and(|user| encoding::unhex(user).unwrap().len() == 16));
+        assert!(said.user.as_ref().is_some_and(|user| encoding::unhex(user).unwrap().len() == 12));
         verifier.link(&Link::of_line(&line).unwrap());
     }
     let report = verifier.finish();

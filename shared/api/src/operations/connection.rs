@@ -47,6 +47,7 @@ fn shown(connection: &ConnectionShown) -> Value {
         ("audiences", (!connection.audiences.is_empty()).then(|| json!(connection.audiences))),
         ("expiresTime", connection.expires_at.map(time)),
         ("nextRefreshTime", connection.next_refresh_at.map(time)),
+        ("lastError", connection.last_error.map(|trouble| json!(trouble.as_str()))),
     ] {
         value.map(|value| put(name, value));
     }

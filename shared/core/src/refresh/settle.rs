@@ -4,7 +4,7 @@ use super::{Answer, Decision, Outcome, RefreshTerms, Renewal, Verdict, Want, nee
 use crate::Timestamp;
 use crate::connection::{Connection, Health, HeldTokens, Reason};
 use crate::flight::turn::Landed;
-use crate::flight::{Ended, Flight, InFlight, LEASE_LIFE, Landing, Settlement, Wish};
+use crate::flight::{Ended, Flight, InFlight, LEASE_LIFE, Landing, Settlement, Trouble, Wish};
 
 impl Connection {
     fn renewed(&self, renewal: &Renewal) -> Self {
@@ -94,13 +94,15 @@ impl InFlight for Connection {
                 dead.health = needs_consent(reason, turn.now);
                 Settlement::Note(dead)
             }
-            (Landing::Holding, Outcome::Refused | Outcome::NotSent) => {
+            (Landing::Holding, outcome @ (Outcome::Refused | Outcome::NotSent)) => {
                 let retry_at = turn.now.plus(turn.pause);
-                Settlement::Note(self.with_flight(|flight| flight.abort(Some(retry_at))))
+                let sent = matches!(outcome, Outcome::Refused);
+                let trouble = if sent { Trouble::Refused } else { Trouble::NotSent };
+                Settlement::Note(self.with_flight(|flight| flight.abort(trouble, Some(retry_at))))
             }
             (Landing::Holding, Outcome::Throttled(after)) => {
                 let retry_at = turn.now.plus(after.unwrap_or(turn.pause));
-                Settlement::Note(self.with_flight(|flight| flight.abort(Some(retry_at))))
+                Settlement::Note(self.with_flight(|flight| flight.abort(Trouble::Throttled, Some(retry_at))))
             }
             (Landing::Holding, Outcome::Unknown) => {
                 let retry_at = turn.now.plus(turn.pause);

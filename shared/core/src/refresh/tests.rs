@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::connection::tests::{START, at, connection};
-use crate::flight::{Ended, InFlight as _, Intent, LEASE_LIFE, Landing, Lease, Settlement};
+use crate::flight::{Ended, InFlight as _, Intent, LEASE_LIFE, Landing, Lease, Settlement, Trouble};
 
 const ROTATING: RefreshTraits = RefreshTraits { rotates: true, grace: None, kills_access_token: false };
 const STEADY: RefreshTraits = RefreshTraits { rotates: false, ..ROTATING };
@@ -292,20 +292,20 @@ fn d19_a_lost_race_gives_the_lease_back_and_leaves_the_newer_tokens() {
 #[test]
 fn d5_what_was_not_done_is_not_counted_and_what_may_have_been_done_stays_open() {
     let (before, _) = departed();
-    for (outcome, open, wait) in [
-        (Outcome::Refused, false, 4),
-        (Outcome::NotSent, false, 4),
-        (Outcome::Throttled(None), false, 4),
-        (Outcome::Throttled(Some(Duration::from_secs(90))), false, 90),
-        (Outcome::Unknown, true, 4),
+    for (outcome, open, wait, said) in [
+        (Outcome::Refused, false, 4, "refused"),
+        (Outcome::NotSent, false, 4, "not_sent"),
+        (Outcome::Throttled(None), false, 4, "throttled"),
+        (Outcome::Throttled(Some(Duration::from_secs(90))), false, 90, "throttled"),
+        (Outcome::Unknown, true, 4, "no_answer"),
     ] {
         let Settlement::Note(noted) = settled(&before, &before, Landing::Holding, &outcome) else {
             panic!("{outcome:?} is noted")
         };
         assert_eq!(noted.flight.intent.is_some(), open, "{outcome:?}");
         assert_eq!(noted.flight.retry_at, Some(at(3700 + wait)), "{outcome:?}");
-        assert_eq!((noted.flight.lease, noted.flight.failures), (None, 1), "{outcome:?}");
-        assert_eq!(noted.health, Health::Active);
+        assert_eq!((&noted.flight.lease, noted.flight.failures), (&None, 1), "{outcome:?}");
+        assert_eq!((noted.health, noted.flight.trouble.map(Trouble::as_str)), (Health::Active, Some(said)));
     }
 }
 
