@@ -63,10 +63,8 @@ impl Composed {
             Arc::clone(&random),
             Arc::clone(&clock),
             Signing::Scheduled(
-                environment
-                    .audit_kms_key_id
-                    .clone()
-                    .map(|key| Arc::new(KmsHeadSigner::new(connection.clone(), key)) as Arc<dyn HeadSigner>),
+                sign.zip(environment.audit_kms_key_id.clone())
+                    .map(|(sign, key)| sign(connection.clone(), key)),
             ),
             kept,
             life,
