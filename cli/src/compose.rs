@@ -15,7 +15,7 @@ use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
 use agent_identity_local::{
     Database, LocalSecrets, LocalSigningKeys, MasterKey, Sha256, SqliteStore, SystemClock, SystemRandom,
 };
-use agent_identity_service::audit::{AuditedStore, Kept, Life, Signing, Trail};
+use agent_identity_service::audit::{AuditedStore, DEFAULT_DAYS, Kept, Life, Signing, Terms, Trail};
 use agent_identity_service::{Config, Ports, Services};
 
 use crate::audit::LocalHeadSigner;
@@ -75,6 +75,8 @@ pub struct Settings {
     pub webhook: Option<String>,
     /// How long the process lives, for its audit trail.
     pub life: Life,
+    /// How many days the audit trail is kept.
+    pub audit_days: u32,
 }
 
 impl Settings {
@@ -89,6 +91,7 @@ impl Settings {
             extra_roots: Vec::new(),
             webhook: None,
             life: Life::Brief,
+            audit_days: DEFAULT_DAYS,
         }
     }
 }
@@ -146,9 +149,12 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
         Arc::new(Sha256),
         random.clone(),
         Arc::clone(&clock),
-        Signing::Here(Arc::new(LocalHeadSigner::new(&master.derive("audit heads")))),
-        Kept::Rows,
-        settings.life,
+        Terms {
+            kept: Kept::Rows,
+            life: settings.life,
+            signing: Signing::Here(Arc::new(LocalHeadSigner::new(&master.derive("audit heads")))),
+            days: settings.audit_days,
+        },
     ));
     let store: Arc<dyn Store> = Arc::new(AuditedStore::new(Arc::clone(&trail)));
     let sealer: Arc<dyn Sealer> =

@@ -17,7 +17,7 @@ use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer, parse_trusted_iss
 use agent_identity_egress::AllowList;
 use agent_identity_jose::{KeyPrefetch, PREFETCH_EVERY};
 use agent_identity_service::Services;
-use agent_identity_service::audit::{About, Life, about};
+use agent_identity_service::audit::{About, DEFAULT_DAYS, Life, about};
 use axum::Router;
 use tokio::net::TcpListener;
 use url::Url;
@@ -76,6 +76,9 @@ pub struct ServeArgs {
     /// PEM file with further roots for outbound TLS
     #[arg(long, value_name = "FILE", env = "AGENT_IDENTITY_EXTRA_CA_FILE")]
     extra_ca_file: Option<PathBuf>,
+    /// Keep each day of the audit trail for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, env = "AGENT_IDENTITY_AUDIT_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    audit_days: u32,
     /// Post events there, signed with the secret that `agent-identity webhook-secret` prints
     #[arg(long, value_name = "URL", env = "AGENT_IDENTITY_WEBHOOK", value_parser = webhook_url)]
     webhook: Option<String>,
@@ -128,6 +131,8 @@ pub struct Plan {
     pub region: String,
     /// Contents of `--extra-ca-file`.
     pub extra_roots: Vec<u8>,
+    /// As `--audit-days`.
+    pub audit_days: u32,
     /// As `--webhook`.
     pub webhook: Option<String>,
     /// As `--refresh-every`.
@@ -167,6 +172,7 @@ pub async fn run(args: ServeArgs) -> CommandResult<ExitCode> {
         issuers: args.trusted_issuer.into_iter().flat_map(|issuers| issuers.0).collect(),
         region: args.region.region,
         extra_roots,
+        audit_days: args.audit_days,
         webhook: args.webhook,
         refresh_every: args.refresh_every,
     };
@@ -257,6 +263,7 @@ impl Server {
             extra_roots: plan.extra_roots,
             webhook: plan.webhook,
             life: Life::Long,
+            audit_days: plan.audit_days,
         };
         let local = compose::open(data, settings).await?;
         if loopback {

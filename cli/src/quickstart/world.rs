@@ -15,6 +15,8 @@ use super::tool::{self, ProtectedApi};
 use crate::CommandResult;
 use crate::compose::DEFAULT_REGION;
 use crate::data_dir::DefaultKey;
+use agent_identity_service::audit::DEFAULT_DAYS;
+
 use crate::serve::{DEFAULT_REFRESH_EVERY, Plan, Server};
 
 /// How long the vendor's access tokens live, in seconds: short, so that one runs out while you watch.
@@ -125,6 +127,7 @@ impl World {
             extra_roots: Vec::new(),
             webhook: None,
             refresh_every: DEFAULT_REFRESH_EVERY,
+            audit_days: DEFAULT_DAYS,
         };
         let server = Server::start(directory, plan).await?;
         let url = server.url.clone();

@@ -232,6 +232,11 @@ impl Day {
         self.0
     }
 
+    /// The instant after it.
+    pub const fn ends(self) -> Timestamp {
+        Timestamp::from_seconds(self.0.saturating_add(1).saturating_mul(24 * 3600))
+    }
+
     /// Its partitions.
     pub fn partitions(self) -> impl Iterator<Item = String> {
         (0..SHARDS).map(move |shard| format!("{}#{shard:x}", self.0))

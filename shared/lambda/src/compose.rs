@@ -14,7 +14,7 @@ use agent_identity_core::seal::AuthorizerKeys;
 use agent_identity_core::store::{ReadAhead, Store};
 use agent_identity_egress::GuardedClient;
 use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
-use agent_identity_service::audit::{AuditedStore, Kept, Life, Signing, Trail};
+use agent_identity_service::audit::{AuditedStore, DEFAULT_DAYS, Kept, Life, Signing, Terms, Trail};
 use agent_identity_service::{Config, Ports, Services};
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 
@@ -62,12 +62,15 @@ impl Composed {
             Arc::new(Sha256),
             Arc::clone(&random),
             Arc::clone(&clock),
-            Signing::Scheduled(
-                sign.zip(environment.audit_kms_key_id.clone())
-                    .map(|(sign, key)| sign(connection.clone(), key)),
-            ),
-            kept,
-            life,
+            Terms {
+                kept,
+                life,
+                signing: Signing::Scheduled(
+                    sign.zip(environment.audit_kms_key_id.clone())
+                        .map(|(sign, key)| sign(connection.clone(), key)),
+                ),
+                days: DEFAULT_DAYS,
+            },
         ));
         let store: Arc<dyn Store> = Arc::new(AuditedStore::new(Arc::clone(&trail)));
         let (key, former_keys) = (environment.kms_key_id.clone(), environment.former_kms_key_ids.clone());

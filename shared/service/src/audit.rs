@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use agent_identity_core::audit::{Chain, ChainId, Day, END, Head, Link, OK, Record, SignedHead};
 use agent_identity_core::grant::Action;
@@ -163,6 +164,22 @@ impl Signing {
     }
 }
 
+/// How the trail of a process is kept.
+#[derive(Clone)]
+pub struct Terms {
+    /// Where records of credentials go.
+    pub kept: Kept,
+    /// How long the process lives.
+    pub life: Life,
+    /// Who signs.
+    pub signing: Signing,
+    /// How many days each day is kept, after which all of it is gone at once.
+    pub days: u32,
+}
+
+/// How many days the trail is kept where nobody says otherwise.
+pub const DEFAULT_DAYS: u32 = 400;
+
 /// The chains of this process.
 pub struct Trail {
     /// As it is, without [`AuditedStore`] around it.
@@ -170,9 +187,7 @@ pub struct Trail {
     digest: Arc<dyn Digest>,
     random: Arc<dyn Random>,
     clock: Arc<dyn Clock>,
-    signing: Signing,
-    kept: Kept,
-    life: Life,
+    terms: Terms,
     /// Chains of changes that no transaction has at the moment.
     resting: Mutex<Vec<Chain>>,
     /// Who waits for the next link of credentials.
@@ -206,18 +221,14 @@ impl Trail {
         digest: Arc<dyn Digest>,
         random: Arc<dyn Random>,
         clock: Arc<dyn Clock>,
-        signing: Signing,
-        kept: Kept,
-        life: Life,
+        terms: Terms,
     ) -> Self {
         Self {
             store,
             digest,
             random,
             clock,
-            signing,
-            kept,
-            life,
+            terms,
             resting: Mutex::default(),
             waiting: Mutex::default(),
             credentials: tokio::sync::Mutex::default(),
@@ -228,6 +239,12 @@ impl Trail {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// When all of a day goes.
+    fn expiry(&self, day: Day) -> Option<Timestamp> {
+        let kept = u64::from(self.terms.days).saturating_mul(24 * 3600);
+        Some(day.ends().plus(Duration::from_secs(kept)))
     }
 
     /// This chain if it is of today, or a new one; and the one that ended with its day.
@@ -247,7 +264,7 @@ impl Trail {
         let about = noted();
         let answer = about.answer;
         let record = about.record(error);
-        match self.kept {
+        match self.terms.kept {
             Kept::Lines => Ok(Recorded { answer, ..self.line(record) }),
             Kept::Rows => {
                 self.row(Record { at: Some(self.now()), ..record }).await.map(|()| Recorded::default())
@@ -298,8 +315,8 @@ impl Trail {
 
     fn put(&self, link: &Link, day: Day) -> Result<Write, StoreError> {
         let key = link.key(day);
-        let due = matches!(self.signing, Signing::Scheduled(_)).then(|| Due::of(&key, self.now()));
-        record::put(key, Condition::Absent, link, None, due).map_err(unwritten)
+        let due = matches!(self.terms.signing, Signing::Scheduled(_)).then(|| Due::of(&key, self.now()));
+        record::put(key, Condition::Absent, link, self.expiry(day), due).map_err(unwritten)
     }
 
     /// One link more. A chain of which nobody knows how far it has come is left as it is: another begins.
@@ -354,7 +371,7 @@ impl Trail {
     }
 
     async fn sign(&self, chain: &Chain, now: Timestamp) {
-        let (Signing::Here(signer), Some(head)) = (&self.signing, chain.head(now)) else { return };
+        let (Signing::Here(signer), Some(head)) = (&self.terms.signing, chain.head(now)) else { return };
         let mut signed = self.signed.lock().await;
         let before = signed.iter().position(|before| before.chain == head.chain);
         if before.and_then(|before| signed.get(before)).is_some_and(|it| it.sequence >= head.sequence) {
@@ -376,7 +393,8 @@ impl Trail {
         let key = head.key(day);
         let before = self.store.get(&key, Consistency::Strong).await?;
         let condition = before.map_or(Condition::Absent, |row| Condition::Version(row.version));
-        let write = record::put(key, condition, &signed(signer, head.clone()).await?, None, None)?;
+        let write =
+            record::put(key, condition, &signed(signer, head.clone()).await?, self.expiry(day), None)?;
         Ok(self.store.write(vec![write]).await?)
     }
 
@@ -401,7 +419,7 @@ impl Trail {
     }
 
     async fn sign_chain(&self, day: Day, links: Vec<Stored<Link>>) -> Result<()> {
-        let signer = self.signing.signer().ok_or_else(|| {
+        let signer = self.terms.signing.signer().ok_or_else(|| {
             Error::internal("the audit trail cannot be signed: AGENT_IDENTITY_AUDIT_KMS_KEY_ID is not set")
         })?;
         let Some(last) = links.iter().map(|stored| &stored.value).max_by_key(|link| link.sequence) else {
@@ -420,7 +438,7 @@ impl Trail {
         }
         // After the head, so that none is forgotten.
         for some in links.chunks(MAX_BATCH) {
-            let writes = some.iter().map(|stored| stored.replace(&stored.value, None, None));
+            let writes = some.iter().map(|stored| stored.replace(&stored.value, self.expiry(day), None));
             self.store.write(writes.collect::<Result<_>>()?).await?;
         }
         Ok(())
@@ -459,7 +477,7 @@ impl Trail {
             self.end_chain(yesterdays).await;
         }
         let mut records = vec![Record { at: Some(now), changed, ..noted().record(None) }];
-        if self.life == Life::Brief {
+        if self.terms.life == Life::Brief {
             records.push(end(now));
         }
         let link = chain.next(records);
@@ -487,7 +505,7 @@ impl Trail {
 
 impl std::fmt::Debug for Trail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trail").field("kept", &self.kept).finish_non_exhaustive()
+        f.debug_struct("Trail").field("kept", &self.terms.kept).finish_non_exhaustive()
     }
 }
 

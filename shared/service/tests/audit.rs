@@ -15,7 +15,7 @@ use agent_identity_core::store::{Condition, Kind, Store, StoreError, Write};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::{Error, WorkloadName, encoding, record};
 use agent_identity_service::Services;
-use agent_identity_service::audit::{About, AuditedStore, Found, Kept, Life, Signing, Trail, about};
+use agent_identity_service::audit::{About, AuditedStore, Found, Kept, Life, Signing, Terms, Trail, about};
 use agent_identity_service::workload::CreateWorkload;
 use agent_identity_testkit::{SeededRandom, Sha256};
 use async_trait::async_trait;
@@ -37,8 +37,8 @@ impl HeadSigner for Seal {
 
 fn trail_of(world: &World, store: Arc<dyn Store>, seed: u64, kept: Kept, life: Life) -> Arc<Trail> {
     let (random, clock) = (Arc::new(SeededRandom::new(seed)), world.clock.clone());
-    let signing = Signing::Here(Arc::new(Seal));
-    Arc::new(Trail::new(store, Arc::new(Sha256), random, clock, signing, kept, life))
+    let terms = Terms { kept, life, signing: Signing::Here(Arc::new(Seal)), days: 30 };
+    Arc::new(Trail::new(store, Arc::new(Sha256), random, clock, terms))
 }
 
 fn trail(world: &World, store: Arc<dyn Store>) -> Arc<Trail> {
@@ -212,6 +212,25 @@ async fn a_chain_is_of_a_day_and_ends_with_it() {
     assert_eq!((report.open.len(), report.unsigned.len()), (1, 1));
     trail.sign_heads().await;
     assert_eq!(read(&trail, &[trail.today()]).await.1.unsigned.len(), 0);
+}
+
+/// Row by row, the first links of a chain would be missing before the last are gone.
+#[tokio::test]
+async fn a_day_goes_all_at_once_when_it_was_kept_for_long_enough() {
+    let world = World::new();
+    let trail = trail(&world, world.store.clone());
+    let day = trail.today();
+    get(&trail, "morning").await.unwrap();
+    trail.sign_heads().await;
+    world.clock.set(day.ends().minus(Duration::from_secs(1)));
+    get(&trail, "night").await.unwrap();
+    trail.end().await;
+    world.clock.set(day.ends().plus(Duration::from_secs(30 * 24 * 3600 - 1)));
+    let (records, report) = read(&trail, &[day]).await;
+    assert_eq!((requests(&records).len(), report.findings.len(), report.unsigned.len()), (2, 0, 0));
+    world.clock.advance(Duration::from_secs(1));
+    let (records, report) = read(&trail, &[day]).await;
+    assert_eq!((records.len(), report.findings.len(), report.chains), (0, 0, 0));
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ impl Trail {
     /// # Errors
     /// When whoever has the key does not say.
     pub async fn holds(&self, signed: &SignedHead) -> Result<Option<bool>> {
-        let Some(signer) = self.signing.signer() else { return Ok(None) };
+        let Some(signer) = self.terms.signing.signer() else { return Ok(None) };
         let holds = signer.holds(&signed.head.framed(), &signed.signature()).await;
         holds.map(Some).map_err(Error::internal)
     }
