@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent_identity_core::audit::{Chain, ChainId, Day, END, Head, Link, OK, Record, SignedHead};
+use agent_identity_core::audit::{Chain, ChainId, Day, END, Head, Link, LinkHash, OK, Record, SignedHead};
 use agent_identity_core::grant::Action;
 use agent_identity_core::port::{Digest, HeadSigner};
 use agent_identity_core::random::Random;
@@ -399,7 +399,7 @@ impl Trail {
     }
 
     /// Signs how far chains have come by these links, and takes those from what is due. What fails comes with the next tick.
-    pub(crate) async fn sign_links(&self, rows: Vec<Row>) {
+    pub async fn sign_links(&self, rows: Vec<Row>) {
         let mut chains: BTreeMap<(String, ChainId), Vec<Stored<Link>>> = BTreeMap::new();
         for row in rows {
             match record::parse::<Link>(&row) {
@@ -418,25 +418,41 @@ impl Trail {
         }
     }
 
-    async fn sign_chain(&self, day: Day, links: Vec<Stored<Link>>) -> Result<()> {
+    /// Goes on from what was signed before, link by link, and signs no other history: whoever can write to the store could make the
+    /// chain anew, with one link more that is to be signed. What is after a link that is not to be seen yet waits for it.
+    async fn sign_chain(&self, day: Day, mut links: Vec<Stored<Link>>) -> Result<()> {
         let signer = self.terms.signing.signer().ok_or_else(|| {
             Error::internal("the audit trail cannot be signed: AGENT_IDENTITY_AUDIT_KMS_KEY_ID is not set")
         })?;
-        let Some(last) = links.iter().map(|stored| &stored.value).max_by_key(|link| link.sequence) else {
-            return Ok(());
-        };
-        let head = Head {
-            chain: last.chain.clone(),
-            sequence: last.sequence,
-            hash: last.hash(&*self.digest),
-            at: self.now(),
-        };
+        links.sort_by_key(|stored| stored.value.sequence);
+        let Some(first) = links.first() else { return Ok(()) };
+        let mut head =
+            Head { chain: first.value.chain.clone(), sequence: 0, hash: LinkHash::none(), at: self.now() };
         let before: Option<Stored<SignedHead>> =
             record::get(&*self.store, &head.key(day), Consistency::Strong).await?;
-        if before.is_none_or(|before| before.value.head.sequence < head.sequence) {
+        if let Some(Stored { value: SignedHead { head: before, .. }, .. }) = before {
+            (head.sequence, head.hash) = (before.sequence, before.hash);
+        }
+        let signed_before = head.sequence;
+        for Stored { value: link, .. } in &links {
+            if link.sequence > head.sequence.saturating_add(1) {
+                break;
+            }
+            if link.sequence > head.sequence {
+                if !link.previous.matches(&head.hash) {
+                    let sequence = link.sequence;
+                    return Err(Error::internal(format!(
+                        "what is before link {sequence} is not what was signed"
+                    )));
+                }
+                (head.sequence, head.hash) = (link.sequence, link.hash(&*self.digest));
+            }
+        }
+        if head.sequence > signed_before {
             self.put_head(&**signer, &head, day).await?;
         }
         // After the head, so that none is forgotten.
+        links.retain(|stored| stored.value.sequence <= head.sequence);
         for some in links.chunks(MAX_BATCH) {
             let writes = some.iter().map(|stored| stored.replace(&stored.value, self.expiry(day), None));
             self.store.write(writes.collect::<Result<_>>()?).await?;

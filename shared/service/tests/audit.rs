@@ -274,6 +274,50 @@ async fn d18_a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
     assert!(findings.len() == 1 && findings[0].ends_with("link 3 was changed"), "{findings:?}");
 }
 
+/// The schedule signs what it finds: it must not sign a history other than the one that it has signed before.
+#[tokio::test]
+async fn d18_the_schedule_goes_on_only_from_what_it_signed() {
+    let world = World::new();
+    let terms =
+        |kept| Terms { kept, life: Life::Long, signing: Signing::Scheduled(Some(Arc::new(Seal))), days: 30 };
+    let (random, clock) = (Arc::new(SeededRandom::new(7)), world.clock.clone());
+    let trail = Trail::new(world.store.clone(), Arc::new(Sha256), random, clock, terms(Kept::Rows));
+    let rows = || {
+        let mut rows: Vec<_> =
+            world.store.rows().into_iter().filter(|row| row.key.kind == Kind::Audit).collect();
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        rows
+    };
+    let sign = async || trail.sign_links(rows().into_iter().filter(|row| row.due.is_some()).collect()).await;
+    for number in 0..3 {
+        get(&trail, &number.to_string()).await.unwrap();
+    }
+    // The last is not to be seen yet, as in an index that lags.
+    trail.sign_links(rows().into_iter().take(1).collect()).await;
+    trail.sign_links(rows().into_iter().skip(2).collect()).await;
+    assert_eq!(rows().iter().map(|row| row.due.is_some()).collect::<Vec<_>>(), [false, true, true]);
+    sign().await;
+    assert!(rows().iter().all(|row| row.due.is_none()));
+    assert_eq!(read(&trail, &[trail.today()]).await.1.unsigned.len(), 0);
+    get(&trail, "3").await.unwrap();
+    // Whoever writes to the store makes the chain anew, with the link that is still to be signed.
+    let (mut previous, digest) = (None, Sha256);
+    for row in rows() {
+        let mut link: Link = record::parse(&row).unwrap().value;
+        link.records[0].principal = "somebody else".to_owned();
+        link.previous = previous.unwrap_or(link.previous);
+        previous = Some(link.hash(&digest));
+        let condition = Condition::Version(row.version);
+        let forged = record::put(row.key, condition, &link, row.expires_at, row.due).unwrap();
+        world.store.write(vec![forged]).await.unwrap();
+    }
+    sign().await;
+    let (_, report) = read(&trail, &[trail.today()]).await;
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    assert!(findings.len() == 1 && findings[0].ends_with("link 3 was changed"), "{findings:?}");
+    assert!(rows().last().unwrap().due.is_some(), "what was not signed is due, and said at each tick");
+}
+
 #[tokio::test]
 async fn a_line_says_all_that_its_hash_is_of() {
     let world = World::new();
