@@ -41,8 +41,9 @@ enum AuditCommand {
     Verify(VerifyArgs),
 }
 
+/// Which days of the trail, and whose.
 #[derive(Debug, clap::Args)]
-struct DaysArgs {
+pub struct DaysArgs {
     /// From this day on (UTC); by default the last 90 days
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     from: Option<Day>,
@@ -96,13 +97,20 @@ fn day(text: &str) -> Result<Day, String> {
 }
 
 impl DaysArgs {
-    async fn trail(&self) -> CommandResult<Arc<Trail>> {
+    /// The trail.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn trail(&self) -> CommandResult<Arc<Trail>> {
         let services = self.store.reaching(&ReachArgs::default()).await?;
         Ok(services.ports().trail.clone().ok_or("there is no audit trail")?)
     }
 
     /// Tells all of the trail in these days.
-    async fn read(&self, trail: &Trail, mut tell: impl FnMut(Found) -> CommandResult) -> CommandResult {
+    ///
+    /// # Errors
+    /// Those of the store, and what `tell` says.
+    pub async fn read(&self, trail: &Trail, mut tell: impl FnMut(Found) -> CommandResult) -> CommandResult {
         let to = self.to.unwrap_or_else(|| trail.today()).number();
         let from = self.from.map_or(to.saturating_sub(DAYS), Day::number);
         let mut told = Ok(());

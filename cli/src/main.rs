@@ -18,6 +18,7 @@ mod refresh;
 mod secrets;
 mod serve;
 mod store;
+mod usage;
 mod user;
 mod vault;
 
@@ -60,6 +61,8 @@ enum Command {
     User(user::UserArgs),
     /// Read the audit trail, export it, and verify that nobody changed it
     Audit(audit::AuditArgs),
+    /// Count who asked for credentials, and got them, by workload and provider
+    Usage(usage::UsageArgs),
     /// Keep secrets that providers refer to (EXTERNAL)
     Secrets(secrets::SecretsArgs),
     /// Keep signing keys for PRIVATE_KEY_JWT
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
             Command::Connections(args) => connections::run(args).await,
             Command::Refresh(args) => return refresh::run(args).await,
             Command::User(args) => user::run(args).await,
+            Command::Usage(args) => usage::run(args).await,
             Command::Audit(args) => return audit::run(args).await,
             Command::Secrets(args) => secrets::run(args).await,
             Command::Keys(args) => keys::run(args).await,

@@ -9,7 +9,7 @@ import pytest
 from harness import planted
 from harness.busy import write_lock_held
 from harness.product import Server, command, create_access_key
-from harness.stories import make_workload, stored_token, workload_token
+from harness.stories import Consent, connected_user, make_user_provider, make_workload, stored_token, workload_token
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,29 @@ def test_what_cannot_be_put_on_record_is_not_given(server, caller, fresh):
         held = get_key(caller, wat, weather)
     assert (held.status, held.error) == (429, "ThrottlingException") and "apiKey" not in held.json
     assert get_key(caller, wat, weather).status == 200
+
+
+def test_who_asked_how_often_is_counted(server, caller, vendor, app, fresh):
+    agent, weather = make_workload(caller, fresh("agent")), key_provider(caller, fresh("weather"))
+    other = make_workload(caller, fresh("other"), app.return_url)
+    wat = workload_token(caller, agent, "ada")
+    for _ in range(3):
+        get_key(caller, wat, weather)
+    get_key(caller, workload_token(caller, other), weather)
+    get_key(caller, wat, "nothing")
+    people = make_user_provider(caller, vendor, fresh("people"))
+    consent = connected_user(caller, other, people, "ada", app.return_url)
+    assert consent.poll().status == stored_token(caller, consent.wat, people).status == 200
+    another = Consent(caller, workload_token(caller, other, "bert"), people, more={"resourceOauth2ReturnUrl": app.return_url}).begin()
+    assert "accessToken" not in another.poll().json
+
+    def usage(*arguments):
+        return command("usage", "--data", str(server.data), *arguments).stdout
+
+    counted = {(it["workloadName"], it["providerName"]): it for it in json.loads(usage("--json"))}
+    ours = {of: (it["given"], it["waiting"], it["refused"]) for of, it in counted.items() if of[0] in (agent, other)}
+    assert ours == {(agent, weather): (3, 0, 0), (other, weather): (1, 0, 0), (agent, "nothing"): (0, 0, 1), (other, people): (2, 3, 0)}
+    assert agent in usage() and json.loads(usage("--json", "--to", "2026-01-01")) == []
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+//! `agent-identity usage`: how often credentials were asked for, counted from the audit trail, which has each request once.
+
+use std::collections::BTreeMap;
+
+use agent_identity_core::audit::{OK, Record};
+use agent_identity_service::audit::{CONSENT, Found, PENDING};
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use crate::audit::DaysArgs;
+use crate::{CommandResult, output};
+
+/// The operations that give the credential of a provider.
+const GIVING: [&str; 2] = ["GetResourceOauth2Token", "GetResourceApiKey"];
+
+/// Options of `usage`.
+#[derive(Debug, clap::Args)]
+pub struct UsageArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    days: DaysArgs,
+}
+
+/// What became of requests.
+#[derive(Debug, Default)]
+struct Counted {
+    given: u64,
+    /// The user had to consent first, or had not yet.
+    waiting: u64,
+    refused: u64,
+}
+
+impl Counted {
+    fn count(&mut self, outcome: &str) {
+        let what = match outcome {
+            OK => &mut self.given,
+            CONSENT | PENDING => &mut self.waiting,
+            _ => &mut self.refused,
+        };
+        *what = what.saturating_add(1);
+    }
+}
+
+/// Runs `usage`.
+///
+/// # Errors
+/// When the store cannot be used.
+pub async fn run(args: UsageArgs) -> CommandResult {
+    let trail = args.days.trail().await?;
+    let mut usage: BTreeMap<[String; 2], Counted> = BTreeMap::new();
+    args.days
+        .read(&trail, |found| {
+            if let Found::Link(link) = found {
+                for record in link.records.iter().filter(|record| is_request(record)) {
+                    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+                    let of = [name(&record.workload), name(&record.provider)];
+                    usage.entry(of).or_default().count(&record.outcome);
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    output::print(&if args.json { as_json(&usage).to_string() } else { as_table(&usage).to_string() })
+}
+
+/// A change that an answer needed, such as the first key of a vault, is a record of its own.
+fn is_request(record: &Record) -> bool {
+    GIVING.contains(&record.operation.as_str()) && record.changed.is_empty()
+}
+
+fn as_json(usage: &BTreeMap<[String; 2], Counted>) -> Value {
+    usage
+        .iter()
+        .map(|([workload, provider], Counted { given, waiting, refused })| {
+            json!({
+                "workloadName": workload, "providerName": provider,
+                "given": given, "waiting": waiting, "refused": refused,
+            })
+        })
+        .collect()
+}
+
+fn as_table(usage: &BTreeMap<[String; 2], Counted>) -> Table {
+    let mut table = Table::new();
+    table.set_header(["workload", "provider", "given", "waiting for consent", "refused"]);
+    for ([workload, provider], Counted { given, waiting, refused }) in usage {
+        let name = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };
+        table.add_row([
+            name(workload),
+            name(provider),
+            given.to_string(),
+            waiting.to_string(),
+            refused.to_string(),
+        ]);
+    }
+    table
+}
