@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_identity_core::audit::verify::{Report, Verifier};
-use agent_identity_core::audit::{Day, Link, Record};
+use agent_identity_core::audit::{Day, Link, Record, SignedHead};
 use agent_identity_core::port::HeadSigner;
 use agent_identity_core::store::{Condition, Kind, Store, StoreError, Write};
 use agent_identity_core::user::UserKey;
@@ -86,6 +86,17 @@ async fn create(world: &World, services: &Services, name: &str) -> Result<(), Er
     services.create_workload(world.admin.authorize(action).unwrap()).await.map(drop)
 }
 
+fn links(world: &World) -> u64 {
+    world.store.rows().iter().filter(|row| row.key.kind == Kind::Audit).count() as u64
+}
+
+/// How far the signed heads say that chains have come.
+fn heads(world: &World) -> Vec<u64> {
+    let rows = world.store.rows();
+    let heads = rows.iter().filter(|row| row.key.kind == Kind::AuditHead);
+    heads.map(|row| record::parse::<SignedHead>(row).unwrap().value.head.sequence).collect()
+}
+
 fn requests(records: &[Record]) -> Vec<&str> {
     records.iter().filter_map(|record| record.request.as_deref()).collect()
 }
@@ -106,6 +117,7 @@ async fn those_who_come_at_once_share_links_and_each_is_on_record_once() {
         each.await.unwrap().unwrap();
     }
     trail.end().await;
+    assert!(heads(&world) == [links(&world)], "the end is signed too");
     let (records, report) = read(&trail, &[trail.today()]).await;
     let mut got: Vec<u32> = requests(&records).iter().map(|request| request.parse().unwrap()).collect();
     got.sort_unstable();
@@ -297,7 +309,7 @@ async fn d18_the_schedule_goes_on_only_from_what_it_signed() {
     trail.sign_links(rows().into_iter().skip(2).collect()).await;
     assert_eq!(rows().iter().map(|row| row.due.is_some()).collect::<Vec<_>>(), [false, true, true]);
     sign().await;
-    assert!(rows().iter().all(|row| row.due.is_none()));
+    assert!(rows().iter().all(|row| row.due.is_none() && row.expires_at.is_some()));
     assert_eq!(read(&trail, &[trail.today()]).await.1.unsigned.len(), 0);
     get(&trail, "3").await.unwrap();
     // Whoever writes to the store makes the chain anew, with the link that is still to be signed.
@@ -316,6 +328,54 @@ async fn d18_the_schedule_goes_on_only_from_what_it_signed() {
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     assert!(findings.len() == 1 && findings[0].ends_with("link 3 was changed"), "{findings:?}");
     assert!(rows().last().unwrap().due.is_some(), "what was not signed is due, and said at each tick");
+}
+
+#[test]
+fn d18_the_hash_of_a_link_is_over_all_of_it() {
+    let whole = serde_json::json!({
+        "chain": "AAAAAAAAAAAA", "sequence": 7, "previous": "AAAAAAAAAAAAAAAAAAAAAA",
+        "records": [{
+            "at": 1, "principal": "p", "operation": "o", "outcome": "ok", "workload": "w", "provider": "v", "user": "u",
+            "request": "r", "changed": ["put a", "put b"],
+        }],
+    });
+    let others = serde_json::json!({
+        "/chain": "AAAAAAAAAAAB", "/sequence": 8, "/previous": "AAAAAAAAAAAAAAAAAAAAAQ", "/records/0/at": 2,
+        "/records/0/principal": "x", "/records/0/operation": "x", "/records/0/outcome": "x", "/records/0/workload": "x",
+        "/records/0/provider": "x", "/records/0/user": "x", "/records/0/request": "x", "/records/0/changed/1": "x",
+    });
+    let hash = |link: &serde_json::Value| {
+        serde_json::from_value::<Link>(link.clone()).unwrap().hash(&Sha256).to_string()
+    };
+    let members = whole["records"][0].as_object().unwrap().len() + 3;
+    assert_eq!(others.as_object().unwrap().len(), members, "each member is tried");
+    let mut seen = std::collections::BTreeSet::from([hash(&whole)]);
+    for (place, other) in others.as_object().unwrap() {
+        let mut link = whole.clone();
+        *link.pointer_mut(place).unwrap() = other.clone();
+        assert!(seen.insert(hash(&link)), "{place}");
+    }
+    // What moves from one member to the next, or from one record to another, is another link.
+    let mut moved = whole.clone();
+    (moved["records"][0]["workload"], moved["records"][0]["provider"]) = ("wv".into(), "".into());
+    assert!(seen.insert(hash(&moved)));
+}
+
+#[tokio::test]
+async fn nothing_comes_after_the_end_of_a_chain() {
+    let world = World::new();
+    let trail = trail(&world, world.store.clone());
+    get(&trail, "before").await.unwrap();
+    trail.end().await;
+    let (day, digest) = (trail.today(), Sha256);
+    let mut rows: Vec<_> = world.store.rows().into_iter().filter(|row| row.key.kind == Kind::Audit).collect();
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    let last: Link = record::parse(rows.last().unwrap()).unwrap().value;
+    let more = Link { sequence: last.sequence + 1, previous: last.hash(&digest), ..last };
+    let forged = record::create(more.key(day), &more, None).unwrap();
+    world.store.write(vec![forged]).await.unwrap();
+    let findings = read(&trail, &[day]).await.1.findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
 }
 
 #[tokio::test]
