@@ -106,17 +106,22 @@ impl DaysArgs {
         Ok(services.ports().trail.clone().ok_or("there is no audit trail")?)
     }
 
-    /// Tells all of the trail in these days.
+    /// The days, of which each has chains of its own.
+    fn days(&self, trail: &Trail) -> impl Iterator<Item = Day> + use<> {
+        let to = self.to.unwrap_or_else(|| trail.today()).number();
+        let from = self.from.map_or(to.saturating_sub(DAYS), Day::number);
+        (from..=to).map(Day::from_number)
+    }
+
+    /// Tells all of the trail in these days, as it comes from the store: it may be more than memory holds.
     ///
     /// # Errors
     /// Those of the store, and what `tell` says.
     pub async fn read(&self, trail: &Trail, mut tell: impl FnMut(Found) -> CommandResult) -> CommandResult {
-        let to = self.to.unwrap_or_else(|| trail.today()).number();
-        let from = self.from.map_or(to.saturating_sub(DAYS), Day::number);
         let mut told = Ok(());
-        for day in from..=to {
+        for day in self.days(trail) {
             trail
-                .read(Day::from_number(day), |found| {
+                .read(day, |found| {
                     if told.is_ok() {
                         told = tell(found);
                     }
@@ -156,23 +161,22 @@ impl ListArgs {
 
 async fn list(args: ListArgs) -> CommandResult {
     let trail = args.days.trail().await?;
-    let mut records = Vec::new();
-    args.days
-        .read(&trail, |found| {
-            match found {
+    for day in args.days.days(&trail) {
+        let mut records = Vec::new();
+        trail
+            .read(day, |found| match found {
                 Found::Link(link) => {
-                    records.extend(link.records.into_iter().filter(|record| args.wants(record)))
+                    records.extend(link.records.into_iter().filter(|record| args.wants(record)));
                 }
                 Found::Head(_) => {}
                 Found::Unreadable(what) => output::complain(&format!("unreadable: {what}")),
-            }
-            Ok(())
-        })
-        .await?;
-    records.sort_by_key(|record| record.at);
-    for record in &records {
-        let line = if args.json { serde_json::to_string(record)? } else { line(record) };
-        output::print(&line)?;
+            })
+            .await?;
+        records.sort_by_key(|record| record.at);
+        for record in &records {
+            let line = if args.json { serde_json::to_string(record)? } else { line(record) };
+            output::print(&line)?;
+        }
     }
     Ok(())
 }
@@ -220,55 +224,63 @@ async fn verify(args: VerifyArgs) -> CommandResult<ExitCode> {
         Err(_) if !args.files.is_empty() => None,
         Err(error) => return Err(error),
     };
-    let (mut found, mut logged) = (Vec::new(), Vec::new());
+    let digest = Sha256;
+    let (mut seen, mut logged) = (Seen { verifier: Verifier::new(&digest), heads: Vec::new() }, Vec::new());
     match &trail {
         Some(trail) if args.files.is_empty() => {
             args.days
-                .read(trail, |next| {
-                    found.push(next);
+                .read(trail, |found| {
+                    seen.take(found);
                     Ok(())
                 })
                 .await?;
         }
         _ => {
             for file in &args.files {
-                read_file(file, &mut found, &mut logged)?;
+                read_file(file, &mut seen, &mut logged)?;
             }
         }
     }
-    logged.sort_by(|a, b| (&a.chain, a.sequence).cmp(&(&b.chain, b.sequence)));
-    let report = told(&found, &logged, trail.as_deref()).await?;
+    let report = seen.finish(logged, trail.as_deref()).await?;
     output::print(&if args.json { as_json(&report).to_string() } else { as_text(&report) })?;
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn told(found: &[Found], logged: &[Link], trail: Option<&Trail>) -> CommandResult<Report> {
-    let digest = Sha256;
-    let mut verifier = Verifier::new(&digest);
-    for line in logged {
-        // A log is read from some hour on.
-        verifier.begins_with(line);
-        verifier.link(line);
-    }
-    for next in found {
-        match next {
-            Found::Link(link) => verifier.link(link),
-            Found::Unreadable(what) => verifier.unreadable(what.as_str()),
-            Found::Head(_) => {}
+/// What the verifier was shown. Heads come when all links have.
+struct Seen<'a> {
+    verifier: Verifier<'a>,
+    heads: Vec<SignedHead>,
+}
+
+impl Seen<'_> {
+    fn take(&mut self, found: Found) {
+        match found {
+            Found::Link(link) => self.verifier.link(&link),
+            Found::Head(head) => self.heads.push(head),
+            Found::Unreadable(what) => self.verifier.unreadable(what),
         }
     }
-    for next in found {
-        if let (Found::Head(head), Some(trail)) = (next, trail)
-            && let Some(holds) = trail.holds(head).await?
-        {
-            verifier.head(head, holds);
+
+    async fn finish(mut self, mut logged: Vec<Link>, trail: Option<&Trail>) -> CommandResult<Report> {
+        logged.sort_by(|a, b| (&a.chain, a.sequence).cmp(&(&b.chain, b.sequence)));
+        for line in &logged {
+            // A log is read from some hour on.
+            self.verifier.begins_with(line);
+            self.verifier.link(line);
         }
+        if let Some(trail) = trail {
+            for head in &self.heads {
+                if let Some(holds) = trail.holds(head).await? {
+                    self.verifier.head(head, holds);
+                }
+            }
+        }
+        Ok(self.verifier.finish())
     }
-    Ok(verifier.finish())
 }
 
 /// Lines of `audit export`, as they come, and log lines of the functions, which come in any order.
-fn read_file(file: &Path, found: &mut Vec<Found>, logged: &mut Vec<Link>) -> CommandResult {
+fn read_file(file: &Path, seen: &mut Seen<'_>, logged: &mut Vec<Link>) -> CommandResult {
     let named = |error: io::Error| CommandError(format!("cannot read {}: {error}", file.display()));
     let reader: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
@@ -281,7 +293,7 @@ fn read_file(file: &Path, found: &mut Vec<Found>, logged: &mut Vec<Link>) -> Com
         let value: Value = match serde_json::from_str(&line) {
             Ok(value) => value,
             Err(error) if line.starts_with(r#"{"link""#) || line.starts_with(r#"{"head""#) => {
-                found.push(Found::Unreadable(format!("{}: {error}", at())));
+                seen.take(Found::Unreadable(format!("{}: {error}", at())));
                 continue;
             }
             // Lambda's own lines stand between ours in a log.
@@ -296,7 +308,7 @@ fn read_file(file: &Path, found: &mut Vec<Found>, logged: &mut Vec<Link>) -> Com
             logged.extend(Link::of_line(&value));
             continue;
         };
-        found.push(parsed.unwrap_or_else(|error| Found::Unreadable(format!("{}: {error}", at()))));
+        seen.take(parsed.unwrap_or_else(|error| Found::Unreadable(format!("{}: {error}", at()))));
     }
     Ok(())
 }

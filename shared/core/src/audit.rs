@@ -243,7 +243,7 @@ impl Day {
     }
 
     fn partition(self, chain: &ChainId) -> String {
-        // Random already: its first character spreads as well as a hash.
+        // A chain's name is random, so that any sum of it spreads.
         let shard = chain.as_str().bytes().fold(0_u8, u8::wrapping_add) % SHARDS;
         format!("{}#{shard:x}", self.0)
     }
