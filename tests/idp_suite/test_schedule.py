@@ -42,8 +42,8 @@ def test_d6_what_is_due_is_shown_and_then_done_by_hand(vendor, app, fresh, tmp_p
         reach = ("--data", str(server.data), "--allow-egress", vendor.address)
         return command("refresh", "--due", *arguments, *reach).stdout
 
-    consents = [short_lived(caller, vendor, app, fresh, fresh("ada")) for _ in range(3)]
     assert json.loads(refresh("--dry-run", "--json")) == []
+    consents = [short_lived(caller, vendor, app, fresh, fresh("ada")) for _ in range(3)]
     until(lambda: len(json.loads(refresh("--dry-run", "--json"))) == 3, "they do not come due")
     assert "3 connections are due; nothing was done" in refresh("--dry-run")
     assert vendor.count("refresh_token") == 0
