@@ -351,11 +351,6 @@ impl Server {
     }
 }
 
-/// Whose work the schedule's is.
-fn schedule() -> About {
-    About::new("agent-identity", "schedule")
-}
-
 /// Refreshes what is due, as the refresh function does on AWS, until `stopping`. What is under way then ends as requests do.
 async fn refresh_what_is_due(
     every: Duration,
@@ -365,7 +360,7 @@ async fn refresh_what_is_due(
 ) {
     let refresh_for_ever = async {
         loop {
-            let tick = services.tick(|working| work.spawn(about(schedule(), working)));
+            let tick = services.tick(|working| work.spawn(about(About::schedule(), working)));
             if let Err(error) = tick.await {
                 tracing::warn!(%error, "what is due could not be looked at");
             }

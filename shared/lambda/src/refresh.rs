@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agent_identity_aws::SqsQueue;
 use agent_identity_jose::{KeyPrefetch, Renewed};
 use agent_identity_service::Services;
+use agent_identity_service::audit::{About, about};
 use agent_identity_service::due::{DueWork, LIMIT_PER_SHARD};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -104,7 +105,8 @@ async fn messages(services: &Arc<Services>, records: Vec<SqsMessage>) -> Value {
         let span = tracing::Span::current();
         running.spawn(
             async move {
-                let done = message(&services, record.body.as_deref().unwrap_or_default()).await;
+                let body = record.body.as_deref().unwrap_or_default();
+                let done = about(About::schedule(), message(&services, body)).await;
                 if let Err(reason) = &done {
                     tracing::error!(message_id, reason, "a message could not be worked off");
                 }

@@ -71,6 +71,11 @@ impl About {
         }
     }
 
+    /// The schedule: what comes due is done for nobody who asks.
+    pub fn schedule() -> Self {
+        Self::new("agent-identity", "schedule")
+    }
+
     /// What an action names.
     pub fn concerns(&mut self, action: &impl Action) {
         self.workload = action.workload().cloned().or(self.workload.take());
