@@ -246,8 +246,9 @@ async fn put_on_record(api: &Api, outcome: Result<Value, Failure>) -> (Result<Va
     match (trail.credential(outcome.as_ref().err().map(|failure| failure.name)).await, outcome) {
         (Ok(recorded), outcome) => (outcome, recorded),
         (Err(unrecorded), Ok(_)) => (Err(Error::from(unrecorded).into()), Recorded::default()),
+        // Often for the same reason as the refusal: a store that is busy.
         (Err(unrecorded), Err(failure)) => {
-            tracing::error!(%unrecorded, "a refusal is not on record");
+            tracing::warn!(%unrecorded, "a refusal is not on record");
             (Err(failure), Recorded::default())
         }
     }
