@@ -279,7 +279,8 @@ fn log(
             workload,
             provider,
             user,
-            answer
+            answer,
+            "served"
         ),
         Err(failure) => {
             let (status, error) = (failure.status.as_u16(), failure.name);

@@ -27,6 +27,9 @@ const DIMENSIONS: [&str; 2] = ["operation", "outcome"];
 const REQUEST_ID: &str = "requestId";
 const TRACE_ID: &str = "xrayTraceId";
 
+/// The message of most lines, which a line without any means.
+const GOES_WITHOUT_SAYING: &str = "served";
+
 /// Writes the lines.
 pub(crate) struct JsonLines;
 
@@ -151,6 +154,9 @@ impl Visit for Line {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" && value == GOES_WITHOUT_SAYING {
+            return;
+        }
         self.notice(field);
         let value = if field.name() == TRACE_ID { trace(value) } else { Some(value) };
         if let Some(value) = value {
@@ -264,6 +270,12 @@ mod tests {
         let trace = Some("Root=1-a;Parent=b;Sampled=1");
         let line = written(|| tracing::info!(requestId = "r-1", xrayTraceId = trace, "said"));
         assert_eq!((&line["requestId"], &line["xrayTraceId"]), (&json!("r-1"), &json!("1-a")));
+    }
+
+    #[test]
+    fn what_goes_without_saying_is_not_said() {
+        assert!(written(|| tracing::info!(operation = "x", "served")).get("message").is_none());
+        assert_eq!(written(|| tracing::info!(operation = "x", "refused"))["message"], "refused");
     }
 
     #[test]
