@@ -382,7 +382,7 @@ impl Trail {
         if before.and_then(|before| signed.get(before)).is_some_and(|it| it.sequence >= head.sequence) {
             return;
         }
-        match self.put_head(&**signer, &head, chain.day()).await {
+        match self.replace_head(&**signer, &head, chain.day()).await {
             Ok(()) => {
                 before.map(|before| signed.swap_remove(before));
                 // Of chains that have ended nothing more is to be signed.
@@ -394,12 +394,21 @@ impl Trail {
     }
 
     /// Heads are written by one process alone, one after another.
-    async fn put_head(&self, signer: &dyn HeadSigner, head: &Head, day: Day) -> Result<()> {
-        let key = head.key(day);
-        let before = self.store.get(&key, Consistency::Strong).await?;
-        let condition = before.map_or(Condition::Absent, |row| Condition::Version(row.version));
-        let write =
-            record::put(key, condition, &signed(signer, head.clone()).await?, self.expiry(day), None)?;
+    async fn replace_head(&self, signer: &dyn HeadSigner, head: &Head, day: Day) -> Result<()> {
+        let before = self.store.get(&head.key(day), Consistency::Strong).await?;
+        self.put_head(signer, head, day, before.map(|row| row.version)).await
+    }
+
+    async fn put_head(
+        &self,
+        signer: &dyn HeadSigner,
+        head: &Head,
+        day: Day,
+        before: Option<u64>,
+    ) -> Result<()> {
+        let condition = before.map_or(Condition::Absent, Condition::Version);
+        let signed = signed(signer, head.clone()).await?;
+        let write = record::put(head.key(day), condition, &signed, self.expiry(day), None)?;
         Ok(self.store.write(vec![write]).await?)
     }
 
@@ -435,8 +444,8 @@ impl Trail {
             Head { chain: first.value.chain.clone(), sequence: 0, hash: LinkHash::none(), at: self.now() };
         let before: Option<Stored<SignedHead>> =
             record::get(&*self.store, &head.key(day), Consistency::Strong).await?;
-        if let Some(Stored { value: SignedHead { head: before, .. }, .. }) = before {
-            (head.sequence, head.hash) = (before.sequence, before.hash);
+        if let Some(Stored { value: SignedHead { head: before, .. }, .. }) = &before {
+            (head.sequence, head.hash) = (before.sequence, before.hash.clone());
         }
         let signed_before = head.sequence;
         for Stored { value: link, .. } in &links {
@@ -454,7 +463,7 @@ impl Trail {
             }
         }
         if head.sequence > signed_before {
-            self.put_head(&**signer, &head, day).await?;
+            self.put_head(&**signer, &head, day, before.map(|before| before.version)).await?;
         }
         // After the head, so that none is forgotten.
         links.retain(|stored| stored.value.sequence <= head.sequence);
