@@ -8,10 +8,11 @@ use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Grant, Principal};
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::seal::{Context, Purpose};
-use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, MAX_BATCH, Query, StoreError};
+use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, StoreError};
 use agent_identity_core::{Error, Result, Secret, Timestamp, encoding, random};
 
 use crate::Services;
+use crate::page::each_row;
 use crate::vault::unsealed;
 
 /// An access key with its secrets, for verifying signatures.
@@ -134,23 +135,13 @@ impl Services {
     /// # Errors
     /// Those of the store.
     pub async fn list_access_keys(&self) -> Result<Vec<Stored<AccessKey>>> {
-        let mut keys: Vec<Stored<AccessKey>> = Vec::new();
-        loop {
-            let query = Query {
-                kind: Kind::AccessKey,
-                partition: DIRECTORY.to_owned(),
-                after: keys.last().map(|key| key.key.sort.clone()),
-                limit: MAX_BATCH,
-            };
-            let rows = self.ports.store.query(query).await?;
-            let full = rows.len() == MAX_BATCH;
-            for row in &rows {
-                keys.push(record::parse(row)?);
-            }
-            if !full {
-                return Ok(keys);
-            }
-        }
+        let mut keys = Vec::new();
+        each_row(&*self.ports.store, Kind::AccessKey, DIRECTORY, |row| {
+            keys.push(record::parse(row)?);
+            Ok(())
+        })
+        .await?;
+        Ok(keys)
     }
 
     /// Revokes the access key with this id or name. Running processes stop taking it within their cache's life.

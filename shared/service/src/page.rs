@@ -2,6 +2,7 @@
 
 use agent_identity_core::encoding;
 use agent_identity_core::seal::{Context, Purpose};
+use agent_identity_core::store::{Kind, MAX_BATCH, Query, Row, Store};
 use agent_identity_core::{Error, Result};
 
 use crate::Services;
@@ -22,6 +23,28 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` at the end.
     pub next_token: Option<String>,
+}
+
+/// Tells all rows of a partition, in their order.
+///
+/// # Errors
+/// Those of the store, and what `tell` says: then no more are read.
+pub(crate) async fn each_row(
+    store: &dyn Store,
+    kind: Kind,
+    partition: &str,
+    mut tell: impl FnMut(&Row) -> Result<()>,
+) -> Result<()> {
+    let mut after = None;
+    loop {
+        let query = Query { kind, partition: partition.to_owned(), after, limit: MAX_BATCH };
+        let rows = store.query(query).await?;
+        rows.iter().try_for_each(&mut tell)?;
+        if rows.len() < MAX_BATCH {
+            return Ok(());
+        }
+        after = rows.into_iter().next_back().map(|row| row.key.sort);
+    }
 }
 
 impl Services {

@@ -6,13 +6,12 @@ use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Grant, Principal};
 use agent_identity_core::principal::{PrincipalArn, StoredPrincipal};
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::store::{
-    Condition, Consistency, DIRECTORY, Key, Kind, MAX_BATCH, Query, StoreError,
-};
+use agent_identity_core::store::{Condition, Consistency, DIRECTORY, Key, Kind, StoreError};
 use agent_identity_core::{Error, Result};
 
 use crate::Services;
 use crate::directory::ATTEMPTS;
+use crate::page::each_row;
 use crate::read_ahead::Foreseen;
 
 fn key(arn: &PrincipalArn) -> Key {
@@ -56,23 +55,13 @@ impl Services {
     /// # Errors
     /// Those of the store.
     pub async fn list_principals(&self) -> Result<Vec<StoredPrincipal>> {
-        let mut principals: Vec<StoredPrincipal> = Vec::new();
-        loop {
-            let query = Query {
-                kind: Kind::Principal,
-                partition: DIRECTORY.to_owned(),
-                after: principals.last().map(|last| last.principal.name.clone()),
-                limit: MAX_BATCH,
-            };
-            let rows = self.ports.store.query(query).await?;
-            let full = rows.len() == MAX_BATCH;
-            for row in &rows {
-                principals.push(record::parse(row)?.value);
-            }
-            if !full {
-                return Ok(principals);
-            }
-        }
+        let mut principals = Vec::new();
+        each_row(&*self.ports.store, Kind::Principal, DIRECTORY, |row| {
+            principals.push(record::parse(row)?.value);
+            Ok(())
+        })
+        .await?;
+        Ok(principals)
     }
 
     /// Takes all grants from an IAM principal.

@@ -1,10 +1,11 @@
 //! Reading the trail: for export, and for whoever verifies it.
 
 use agent_identity_core::audit::{Day, Link, SignedHead};
-use agent_identity_core::store::{Kind, MAX_BATCH, Query, Row};
+use agent_identity_core::store::Kind;
 use agent_identity_core::{Error, Result, record};
 
 use super::Trail;
+use crate::page::each_row;
 
 /// What is in the trail.
 #[derive(Clone, Debug)]
@@ -29,36 +30,25 @@ impl Trail {
     /// Those of the store.
     pub async fn read(&self, day: Day, mut tell: impl FnMut(Found)) -> Result<()> {
         for partition in day.partitions() {
-            self.rows(Kind::Audit, partition, |row| {
+            each_row(&*self.store, Kind::Audit, &partition, |row| {
                 tell(match record::parse::<Link>(row) {
                     Ok(stored) if stored.value.key(day) == row.key => Found::Link(stored.value),
                     Ok(_) => Found::Unreadable(format!("{} holds another link", row.key.sort)),
                     Err(error) => Found::Unreadable(format!("{}: {error}", row.key.sort)),
                 });
+                Ok(())
             })
             .await?;
         }
-        self.rows(Kind::AuditHead, day.heads(), |row| {
+        each_row(&*self.store, Kind::AuditHead, &day.heads(), |row| {
             tell(match record::parse::<SignedHead>(row) {
                 Ok(stored) if stored.value.head.key(day) == row.key => Found::Head(stored.value),
                 Ok(_) => Found::Unreadable(format!("the head of {} is another's", row.key.sort)),
                 Err(error) => Found::Unreadable(format!("the head of {}: {error}", row.key.sort)),
             });
+            Ok(())
         })
         .await
-    }
-
-    async fn rows(&self, kind: Kind, partition: String, mut tell: impl FnMut(&Row)) -> Result<()> {
-        let mut after = None;
-        loop {
-            let query = Query { kind, partition: partition.clone(), after, limit: MAX_BATCH };
-            let rows = self.store.query(query).await?;
-            rows.iter().for_each(&mut tell);
-            if rows.len() < MAX_BATCH {
-                return Ok(());
-            }
-            after = rows.into_iter().next_back().map(|row| row.key.sort);
-        }
     }
 
     /// Whether the signature of a head is ours; `None` where this process has no key to know it by.
