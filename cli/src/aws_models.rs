@@ -29,18 +29,22 @@ const FILE: &str = "service-2.sdk-extras.json";
 struct Model {
     service: &'static str,
     version: &'static str,
-    /// Operations of ours; none yet in the data plane.
-    own: Option<&'static str>,
+    /// Operations of ours.
+    own: &'static str,
 }
 
 const MODELS: [Model; 2] = [
-    Model { service: "bedrock-agentcore", version: "2024-02-28", own: None },
+    Model {
+        service: "bedrock-agentcore",
+        version: "2024-02-28",
+        own: include_str!("../../shared/api/models/bedrock-agentcore/2024-02-28/service-2.sdk-extras.json"),
+    },
     Model {
         service: "bedrock-agentcore-control",
         version: "2023-06-05",
-        own: Some(include_str!(
+        own: include_str!(
             "../../shared/api/models/bedrock-agentcore-control/2023-06-05/service-2.sdk-extras.json"
-        )),
+        ),
     },
 ];
 
@@ -127,10 +131,7 @@ impl Model {
 
     /// What the file says.
     fn text(&self) -> CommandResult<String> {
-        let mut extras: Value = match self.own {
-            Some(own) => serde_json::from_str(own)?,
-            None => json!({ "version": 1.0, "merge": {} }),
-        };
+        let mut extras: Value = serde_json::from_str(self.own)?;
         let broken = || CommandError(format!("the model of {} is not an object with `merge`", self.service));
         let members = extras.as_object_mut().ok_or_else(broken)?;
         members.insert(MAKER.0.to_owned(), json!(MAKER.1));
@@ -231,7 +232,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(found, MODELS.iter().filter(|model| model.own.is_some()).count());
+        assert_eq!(found, MODELS.len());
         for model in &MODELS {
             let said: Value = serde_json::from_str(&model.text().unwrap()).unwrap();
             assert_eq!(said["merge"]["metadata"], json!({ "signingName": "execute-api" }));

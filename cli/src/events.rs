@@ -89,12 +89,7 @@ impl Webhook {
             ("webhook-timestamp", Secret::new(now.to_string())),
             ("webhook-signature", Secret::new(signature)),
         ];
-        let request = HttpRequest {
-            method: Method::Post,
-            url: self.url.clone(),
-            headers,
-            body: Some(Secret::new(body)),
-        };
+        let request = HttpRequest::new(Method::Post, self.url.clone(), headers, Some(Secret::new(body)));
         match self.http.send(request).await {
             Ok(response) if (200..300).contains(&response.status) => Ok(()),
             Ok(response) => Err(format!("the webhook answered with status {}", response.status)),

@@ -1,9 +1,9 @@
 //! `agent-identity serve`: embedded mode.
 
 mod accept;
+mod agents;
 mod challenge;
 mod default_key;
-mod sample;
 mod signals;
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_identity_api::{AccessKeys, Api, CancellationToken, Hosts, Surface, TaskTracker};
+use agent_identity_api::{AccessKeys, All, Api, CancellationToken, Hosts, TaskTracker};
 use agent_identity_core::issuer::{IssuerPolicy, TrustedIssuer, parse_trusted_issuers};
 use agent_identity_egress::AllowList;
 use agent_identity_jose::{KeyPrefetch, PREFETCH_EVERY};
@@ -277,20 +277,21 @@ impl Server {
         }
         let services = Arc::clone(&local.services);
         let (work, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let authority = address.to_string();
+        let base = services.config().public_base_url.clone();
+        let more = challenge::route(&local.challenge_key, &authority).merge(agents::routes(
+            Arc::clone(&local.authorize),
+            base,
+            direct,
+        ));
         let api = Api {
             authenticate: Arc::new(AccessKeys::new(Arc::clone(&services), direct)),
-            surface: Surface::All,
             hosts: hosts(address, public.as_deref())?,
             services,
             work: work.clone(),
             stopping: stopping.clone(),
         };
-        let authority = address.to_string();
-        let mut more = challenge::route(&local.challenge_key, &authority);
-        if direct {
-            more = more.merge(sample::routes(Arc::clone(&local.authorize), url.clone()));
-        }
-        let router = agent_identity_api::router(api, more);
+        let router = agent_identity_api::router::<All>(api, more);
         let seconds = u64::from(plan.refresh_every);
         let refresh_every = (seconds > 0).then(|| Duration::from_secs(seconds));
         Ok(Self { url, direct, listener, router, work, stopping, refresh_every, local })

@@ -84,8 +84,7 @@ impl Browser {
                 headers.push(("content-type", Secret::new("application/x-www-form-urlencoded")));
                 headers.push(("origin", Secret::new(origin.clone())));
             }
-            let request =
-                HttpRequest { method, url: url.to_string(), headers, body: body.take().map(Secret::new) };
+            let request = HttpRequest::new(method, url.as_str(), headers, body.take().map(Secret::new));
             let response = self.client.send(request).await?;
             self.keep_cookies(&origin, &response);
             let location = response.header("location").map(|location| url.join(location)).transpose()?;

@@ -56,16 +56,13 @@ impl<'w> Sdk<'w> {
             let value = added.get(name).ok_or("the signature is incomplete")?;
             Ok(Secret::new(value.to_str()?))
         };
-        let request = HttpRequest {
-            method: Method::Post,
-            url: format!("{}{path}", self.world.url),
-            headers: vec![
-                ("content-type", Secret::new("application/json")),
-                ("authorization", text("authorization")?),
-                ("x-amz-date", text("x-amz-date")?),
-            ],
-            body: Some(Secret::new(body)),
-        };
+        let headers = vec![
+            ("content-type", Secret::new("application/json")),
+            ("authorization", text("authorization")?),
+            ("x-amz-date", text("x-amz-date")?),
+        ];
+        let url = format!("{}{path}", self.world.url);
+        let request = HttpRequest::new(Method::Post, url, headers, Some(Secret::new(body)));
         let response = self.client.send(request).await?;
         let answer: Value =
             if response.body.is_empty() { Value::Null } else { serde_json::from_slice(&response.body)? };

@@ -255,12 +255,9 @@ async fn sign_in(world: &World) -> CommandResult<Secret> {
             ("client_secret", world.app_secret.expose()),
         ])
         .finish();
-    let request = HttpRequest {
-        method: Method::Post,
-        url: format!("{issuer}/token"),
-        headers: vec![("content-type", Secret::new("application/x-www-form-urlencoded"))],
-        body: Some(Secret::new(body)),
-    };
+    let headers = vec![("content-type", Secret::new("application/x-www-form-urlencoded"))];
+    let url = format!("{issuer}/token");
+    let request = HttpRequest::new(Method::Post, url, headers, Some(Secret::new(body)));
     let response = client(&[issuer])?.send(request).await?;
     let tokens: Value = serde_json::from_slice(&response.body)?;
     Ok(Secret::new(text(&tokens, "id_token")?))
@@ -299,12 +296,7 @@ fn bearer(token: &Secret) -> (&'static str, Secret) {
 }
 
 async fn get(origin: &str, path: &str, header: (&'static str, Secret)) -> CommandResult<HttpResponse> {
-    let request = HttpRequest {
-        method: Method::Get,
-        url: format!("{origin}{path}"),
-        headers: vec![header],
-        body: None,
-    };
+    let request = HttpRequest::new(Method::Get, format!("{origin}{path}"), vec![header], None);
     Ok(client(&[origin])?.send(request).await?)
 }
 

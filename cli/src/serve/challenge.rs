@@ -82,12 +82,8 @@ pub async fn answers(url: &str, key: &Key32) -> CommandResult<Option<bool>> {
     }
     let challenge = random::bytes::<32>(&SystemRandom);
     let client = GuardedClient::new(AllowList::new(vec![authority.parse()?]), Vec::new());
-    let request = HttpRequest {
-        method: Method::Get,
-        url: format!("{}{PATH}?challenge={}", url.trim_end_matches('/'), encoding::hex(&challenge)),
-        headers: Vec::new(),
-        body: None,
-    };
+    let url = format!("{}{PATH}?challenge={}", url.trim_end_matches('/'), encoding::hex(&challenge));
+    let request = HttpRequest::new(Method::Get, url, Vec::new(), None);
     let Ok(Ok(response)) = tokio::time::timeout(PATIENCE, client.send(request)).await else {
         return Ok(Some(false));
     };

@@ -4,5 +4,5 @@ use agent_identity_lambda::StartError;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    agent_identity_lambda::serve(agent_identity_api::Surface::Control).await
+    agent_identity_lambda::serve::<agent_identity_api::Control>().await
 }

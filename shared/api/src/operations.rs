@@ -8,11 +8,16 @@ mod network;
 mod oauth2_provider;
 mod shapes;
 mod token_vault;
+pub(crate) mod tool;
 mod user;
 mod workload;
 mod workload_token;
 
 pub use authorizer::parse_authorizer;
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::time::Duration;
 
 use agent_identity_core::Error;
 use agent_identity_core::grant::{Action, Principal};
@@ -20,7 +25,7 @@ use agent_identity_service::audit::{self, Recorded};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::fields::Members;
@@ -35,16 +40,22 @@ enum Plane {
     Control,
     /// Getting tokens and keys.
     Data,
+    /// Calling tools with them.
+    Tools,
 }
 
 impl Plane {
-    const fn served_by(self, surface: Surface) -> bool {
-        matches!(
-            (surface, self),
-            (Surface::All, _) | (Surface::Control, Self::Control) | (Surface::Data, Self::Data)
-        )
+    const fn served_by<S: Surface>(self) -> bool {
+        match self {
+            Self::Control => S::CONTROL,
+            Self::Data => S::DATA,
+            Self::Tools => S::TOOLS,
+        }
     }
 }
+
+/// An operation under way.
+type Working<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
 
 macro_rules! operations {
     ($($variant:ident $plane:ident $path:literal $status:ident => $module:ident::$handler:ident,)*) => {
@@ -89,11 +100,21 @@ macro_rules! operations {
                         | Self::GetWorkloadAccessTokenForUserId
                         | Self::GetResourceOauth2Token
                         | Self::GetResourceApiKey
+                        | Self::InvokeTool
                 )
             }
 
-            async fn call(self, api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
-                match self { $(Self::$variant => $module::$handler(api, principal, body).await,)* }
+            /// What is not served is not in the binary either: a branch that is never taken is not compiled (P6).
+            fn call<'a, S: Surface>(self, api: &'a Api, principal: &'a Principal, body: Members) -> Working<'a> {
+                match self {
+                    $(Self::$variant => {
+                        if const { Plane::$plane.served_by::<S>() } {
+                            Box::pin($module::$handler(api, principal, body))
+                        } else {
+                            Box::pin(ready(Err(elsewhere(self))))
+                        }
+                    })*
+                }
             }
         }
     };
@@ -135,13 +156,18 @@ operations! {
     GetConnection Data "/identities/GetConnection" OK => connection::get,
     DeleteConnection Data "/identities/DeleteConnection" OK => connection::delete,
     OffboardUser Data "/identities/OffboardUser" OK => connection::offboard,
+    PutTool Control "/identities/PutTool" OK => tool::put,
+    GetTool Control "/identities/GetTool" OK => tool::get,
+    DeleteTool Control "/identities/DeleteTool" NO_CONTENT => tool::delete,
+    ListTools Control "/identities/ListTools" OK => tool::list,
+    InvokeTool Tools "/identities/InvokeTool" OK => tool::invoke,
 }
 
 /// Serves whatever is no page for a browser.
-pub(crate) async fn serve(State(api): State<Api>, request: Request) -> Response {
+pub(crate) async fn serve<S: Surface>(State(api): State<Api>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let found = Operation::of(&parts.method, parts.uri.path());
-    let Some(operation) = found.filter(|operation| operation.plane().served_by(api.surface)) else {
+    let Some(operation) = found.filter(|operation| operation.plane().served_by::<S>()) else {
         let refused = match found {
             Some(operation) => elsewhere(operation),
             None => unknown(&parts.method, parts.uri.path()),
@@ -151,30 +177,34 @@ pub(crate) async fn serve(State(api): State<Api>, request: Request) -> Response 
         return drain(&api, body).await.err().unwrap_or(refused).into_response();
     };
     let mut principal = None;
-    let began = api.services.ports().clock.elapsed();
-    audit::note(|about| operation.name().clone_into(&mut about.operation));
-    let outcome = perform(&api, operation, &parts, body, &mut principal).await;
-    let (outcome, recorded) = match &principal {
-        Some(_) if operation.gives_credentials() => put_on_record(&api, outcome).await,
-        _ => (outcome, Recorded::default()),
+    let served = Served { status: operation.success(), ..Served::begins(&api, operation.name()) };
+    let outcome = perform::<S>(&api, operation, &parts, body, &mut principal).await;
+    let name = principal.as_ref().map_or("-", |principal| principal.name.as_str());
+    let outcome = match &principal {
+        Some(_) if operation.gives_credentials() => served.ends(&api, name, outcome).await,
+        _ => {
+            served.log(&api, name, &outcome, &Recorded::default());
+            outcome
+        }
     };
-    let took = api.services.ports().clock.elapsed().saturating_sub(began);
-    log(operation, principal.as_ref(), &outcome, &recorded, took);
     match outcome {
         Ok(value) if operation.success() == StatusCode::NO_CONTENT => {
             debug_assert!(value.is_null(), "an operation without content answers none");
             StatusCode::NO_CONTENT.into_response()
         }
-        Ok(value) => {
-            let mut response = (operation.success(), value.to_string()).into_response();
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
+        Ok(value) => json(operation.success(), &value),
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn perform(
+/// An answer in JSON.
+pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
+    let mut response = (status, value.to_string()).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn perform<S: Surface>(
     api: &Api,
     operation: Operation,
     parts: &http::request::Parts,
@@ -189,11 +219,14 @@ async fn perform(
     let signed = SignedRequest { body: &body, ..unread(parts) };
     let caller = principal.insert(api.authenticate.authenticate(&signed, gateway(parts)).await?);
     audit::note(|about| about.principal.clone_from(&caller.name));
-    let members = match serde_json::from_slice::<Value>(&body) {
-        Ok(Value::Object(map)) => Members::of_body(map),
-        Ok(_) => {
-            return Err(Failure::cannot_parse(StatusCode::BAD_REQUEST, "the body must be a JSON object"));
-        }
+    operation.call::<S>(api, caller, read_object(&body)?).await
+}
+
+/// The members of a body that is a JSON object.
+pub(crate) fn read_object(body: &[u8]) -> Result<Members, Failure> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(map)) => Ok(Members::of_body(map)),
+        Ok(_) => Err(Failure::cannot_parse(StatusCode::BAD_REQUEST, "the body must be a JSON object")),
         Err(error) => {
             let message = format!(
                 "the body is not JSON: {} at line {}, column {}",
@@ -204,10 +237,9 @@ async fn perform(
                 error.line(),
                 error.column()
             );
-            return Err(Failure::cannot_parse(StatusCode::BAD_REQUEST, message));
+            Err(Failure::cannot_parse(StatusCode::BAD_REQUEST, message))
         }
-    };
-    operation.call(api, caller, members).await
+    }
 }
 
 /// The request without its body.
@@ -223,14 +255,23 @@ fn unread(parts: &http::request::Parts) -> SignedRequest<'_> {
 
 /// What can be refused by the headers alone is refused before the body costs memory.
 async fn admit(api: &Api, parts: &http::request::Parts) -> Result<(), Failure> {
-    if parts.headers.contains_key(header::ORIGIN) {
-        return Err(Failure::new(
-            "AccessDeniedException",
-            StatusCode::FORBIDDEN,
-            "operations are not for browsers: a request with an Origin header is refused",
-        ));
-    }
+    no_browser(&parts.headers)?;
     api.authenticate.admit(&unread(parts), gateway(parts)).await
+}
+
+/// D21.
+///
+/// # Errors
+/// For a request that a page has sent.
+pub(crate) fn no_browser(headers: &HeaderMap) -> Result<(), Failure> {
+    if !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "AccessDeniedException",
+        StatusCode::FORBIDDEN,
+        "operations are not for browsers: a request with an Origin header is refused",
+    ))
 }
 
 /// Whom API Gateway has verified, if it is in front: what the adapter to Lambda says, and nothing that a client sent.
@@ -238,8 +279,75 @@ fn gateway(parts: &http::request::Parts) -> Option<&GatewayCaller> {
     parts.extensions.get()
 }
 
-/// A credential does not leave before it is on record; where that is impossible it does not leave at all.
-async fn put_on_record(api: &Api, outcome: Result<Value, Failure>) -> (Result<Value, Failure>, Recorded) {
+/// An operation that is under way, as the log and the audit trail tell of it.
+pub(crate) struct Served {
+    operation: &'static str,
+    status: StatusCode,
+    began: Duration,
+}
+
+impl Served {
+    /// It begins.
+    pub(crate) fn begins(api: &Api, operation: &'static str) -> Self {
+        audit::note(|about| operation.clone_into(&mut about.operation));
+        Self { operation, status: StatusCode::OK, began: api.services.ports().clock.elapsed() }
+    }
+
+    /// It has come to this, and gives a credential or has used one. That does not leave before it is on record; where that is
+    /// impossible it does not leave at all.
+    pub(crate) async fn ends<T>(
+        self,
+        api: &Api,
+        principal: &str,
+        outcome: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (outcome, recorded) = put_on_record(api, outcome).await;
+        self.log(api, principal, &outcome, &recorded);
+        outcome
+    }
+
+    /// The one line of a request in the log: the operation, who asked, what came of it.
+    fn log<T>(&self, api: &Api, principal: &str, outcome: &Result<T, Failure>, recorded: &Recorded) {
+        let Self { operation, status, began } = *self;
+        let took = api.services.ports().clock.elapsed().saturating_sub(began);
+        let Recorded { audit, workload, provider, user, answer } = recorded;
+        let (audit, workload, provider) = (audit.as_deref(), workload.as_deref(), provider.as_deref());
+        let (user, answer) = (user.as_deref(), *answer);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        match outcome {
+            // Most lines are this one, and pay for each byte: what goes without saying is not said (docs/performance.md).
+            Ok(_) => tracing::info!(
+                operation,
+                principal,
+                status = Some(status.as_u16()).filter(|status| *status != StatusCode::OK.as_u16()),
+                micros,
+                audit,
+                workload,
+                provider,
+                user,
+                answer,
+                "served"
+            ),
+            Err(failure) => {
+                let (status, error) = (failure.status.as_u16(), failure.name);
+                let detail = failure.detail.as_deref().unwrap_or_default();
+                if failure.status.is_server_error() {
+                    tracing::error!(
+                        operation, principal, status, error, detail, micros, audit, workload, provider, user,
+                        "failed"
+                    );
+                } else {
+                    tracing::info!(
+                        operation, principal, status, error, detail, micros, audit, workload, provider, user,
+                        "refused"
+                    );
+                }
+            }
+        }
+    }
+}
+
+async fn put_on_record<T>(api: &Api, outcome: Result<T, Failure>) -> (Result<T, Failure>, Recorded) {
     let Some(trail) = &api.services.ports().trail else {
         return (outcome, Recorded::default());
     };
@@ -250,70 +358,6 @@ async fn put_on_record(api: &Api, outcome: Result<Value, Failure>) -> (Result<Va
         (Err(unrecorded), Err(failure)) => {
             tracing::warn!(%unrecorded, "a refusal is not on record");
             (Err(failure), Recorded::default())
-        }
-    }
-}
-
-/// The one line of a request in the log: the operation, who asked, what came of it.
-fn log(
-    operation: Operation,
-    principal: Option<&Principal>,
-    outcome: &Result<Value, Failure>,
-    recorded: &Recorded,
-    took: std::time::Duration,
-) {
-    let Recorded { audit, workload, provider, user, answer } = recorded;
-    let (audit, workload, provider) = (audit.as_deref(), workload.as_deref(), provider.as_deref());
-    let (user, answer) = (user.as_deref(), *answer);
-    let operation_name = operation.name();
-    let principal = principal.map_or("-", |principal| principal.name.as_str());
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    match outcome {
-        // Most lines are this one, and pay for each byte: what goes without saying is not said (docs/performance.md).
-        Ok(_) => tracing::info!(
-            operation = operation_name,
-            principal,
-            status = Some(operation.success().as_u16()).filter(|status| *status != StatusCode::OK.as_u16()),
-            micros,
-            audit,
-            workload,
-            provider,
-            user,
-            answer,
-            "served"
-        ),
-        Err(failure) => {
-            let (status, error) = (failure.status.as_u16(), failure.name);
-            let detail = failure.detail.as_deref().unwrap_or_default();
-            if failure.status.is_server_error() {
-                tracing::error!(
-                    operation = operation_name,
-                    principal,
-                    status,
-                    error,
-                    detail,
-                    micros,
-                    audit,
-                    workload,
-                    provider,
-                    user,
-                    "failed"
-                );
-            } else {
-                tracing::info!(
-                    operation = operation_name,
-                    principal,
-                    status,
-                    error,
-                    detail,
-                    micros,
-                    audit,
-                    workload,
-                    provider,
-                    user,
-                    "refused"
-                );
-            }
         }
     }
 }
@@ -340,6 +384,7 @@ fn elsewhere(operation: Operation) -> Failure {
     let (function, plane) = match operation.plane() {
         Plane::Control => ("credentials", "control"),
         Plane::Data => ("tokens", "data"),
+        Plane::Tools => ("gateway", "tools"),
     };
     Failure::new(
         "UnknownOperationException",
@@ -366,7 +411,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 34);
+        assert_eq!(Operation::ALL.len(), 39);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
             assert_eq!(Operation::of(&Method::GET, operation.path()), None);

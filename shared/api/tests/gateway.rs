@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_identity_api::{
-    Api, CancellationToken, Gateway, GatewayCaller, Hosts, IamPrincipals, Surface, TaskTracker, router,
+    All, Api, CancellationToken, Control, Data, Gateway, GatewayCaller, Hosts, IamPrincipals, Surface,
+    TaskTracker, Tools, router,
 };
 use agent_identity_core::grant::Grant;
 use agent_identity_core::principal::PrincipalArn;
@@ -25,18 +26,17 @@ fn arn(text: &str) -> PrincipalArn {
     PrincipalArn::parse(text).unwrap()
 }
 
-fn app(world: &World, surface: Surface) -> Router {
+fn app<S: Surface>(world: &World, _: S) -> Router {
     let expected = Gateway { api_id: "a1b2c3".to_owned(), account_id: "123456789012".to_owned() };
     let administrator = Some(arn("arn:aws:iam::123456789012:role/ci/deployer"));
     let api = Api {
         services: Arc::clone(&world.services),
         authenticate: Arc::new(IamPrincipals::new(Arc::clone(&world.services), expected, administrator)),
-        surface,
         hosts: Hosts::Any,
         work: TaskTracker::new(),
         stopping: CancellationToken::new(),
     };
-    router(api, Router::new())
+    router::<S>(api, Router::new())
 }
 
 fn caller(user_arn: &str) -> GatewayCaller {
@@ -65,7 +65,7 @@ async fn list(app: &Router, caller: Option<GatewayCaller>) -> (u16, String, Stri
 #[tokio::test]
 async fn d1_a_session_has_the_grants_of_its_role_and_nobody_has_any_before_they_are_given() {
     let world = World::new("https://identity.example", Duration::ZERO);
-    let app = app(&world, Surface::All);
+    let app = app(&world, All);
     let (status, error, body) = list(&app, Some(caller(SESSION))).await;
     assert_eq!((status, error.as_str()), (403, "AccessDeniedException"));
     assert!(body.contains(ROLE) && body.contains("admin"), "{body}");
@@ -85,7 +85,7 @@ async fn d1_a_session_has_the_grants_of_its_role_and_nobody_has_any_before_they_
 #[tokio::test]
 async fn d1_the_role_that_the_deployment_names_has_all_grants_from_the_start() {
     let world = World::new("https://identity.example", Duration::ZERO);
-    let app = app(&world, Surface::All);
+    let app = app(&world, All);
     assert_eq!(list(&app, Some(caller(ADMIN))).await.0, 200);
     assert_eq!(list(&app, Some(caller(&ADMIN.replace("sts", "iam")))).await.0, 403);
 }
@@ -93,7 +93,7 @@ async fn d1_the_role_that_the_deployment_names_has_all_grants_from_the_start() {
 #[tokio::test]
 async fn d1_a_caller_that_did_not_come_through_our_api_is_refused_whatever_it_signs() {
     let world = World::new("https://identity.example", Duration::ZERO);
-    let app = app(&world, Surface::All);
+    let app = app(&world, All);
     let forged = [
         None,
         Some(GatewayCaller { api_id: "evil".to_owned(), ..caller(ADMIN) }),
@@ -122,7 +122,7 @@ async fn d1_a_caller_that_did_not_come_through_our_api_is_refused_whatever_it_si
 #[tokio::test]
 async fn grants_are_remembered_and_so_is_that_there_are_none() {
     let world = World::new("https://identity.example", Duration::from_secs(30));
-    let app = app(&world, Surface::All);
+    let app = app(&world, All);
     for _ in 0..3 {
         assert_eq!(list(&app, Some(caller(SESSION))).await.0, 403);
     }
@@ -161,11 +161,12 @@ const DATA: [&str; 6] = [
 async fn a_function_serves_its_half_and_says_which_one_serves_the_other() {
     let world = World::new("https://identity.example", Duration::ZERO);
     let halves = [
-        (Surface::Control, &CONTROL[..], &DATA[..], "tokens"),
-        (Surface::Data, &DATA, &CONTROL, "credentials"),
+        (app(&world, Control), &CONTROL[..], &DATA[..], "tokens"),
+        (app(&world, Data), &DATA, &CONTROL, "credentials"),
+        (app(&world, Tools), &["InvokeTool"], &DATA, "tokens"),
+        (app(&world, Data), &DATA, &["InvokeTool"], "gateway"),
     ];
-    for (surface, served, refused, other) in halves {
-        let app = app(&world, surface);
+    for (app, served, refused, other) in halves {
         for operation in served {
             let (_, headers, body) = send(&app, request(operation, Some(caller(ADMIN)))).await;
             assert!(!headers.contains("UnknownOperation"), "{operation}: {body}");
@@ -182,8 +183,12 @@ async fn a_function_serves_its_half_and_says_which_one_serves_the_other() {
 #[tokio::test]
 async fn the_browsers_endpoints_are_with_the_tokens() {
     let world = World::new("https://identity.example", Duration::ZERO);
-    for (surface, is_there) in [(Surface::All, true), (Surface::Data, true), (Surface::Control, false)] {
-        let app = app(&world, surface);
+    for (app, is_there) in [
+        (app(&world, All), true),
+        (app(&world, Data), true),
+        (app(&world, Control), false),
+        (app(&world, Tools), false),
+    ] {
         for path in ["authorize?request_uri=urn:x", "callback/00000000-0000-0000-0000-000000000000", "return"]
         {
             let get = Request::get(format!("/identities/oauth2/{path}")).body(Body::empty()).unwrap();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use agent_identity_api::sigv4::SignedRequest;
 use agent_identity_api::{
-    Api, Authenticate, CancellationToken, Failure, GatewayCaller, Hosts, Surface, TaskTracker, router,
+    All, Api, Authenticate, CancellationToken, Failure, GatewayCaller, Hosts, TaskTracker, router,
 };
 use agent_identity_core::grant::{Grant, Principal};
 use async_trait::async_trait;
@@ -52,12 +52,11 @@ fn app_at(public_base_url: &str) -> Router {
     let api = Api {
         services,
         authenticate: Arc::new(Everybody),
-        surface: Surface::All,
         hosts: Hosts::Any,
         work: TaskTracker::new(),
         stopping: CancellationToken::new(),
     };
-    router(api, Router::new())
+    router::<All>(api, Router::new())
 }
 
 async fn send(app: &Router, method: &str, path: &str, body: impl Into<Body>) -> (u16, String, String) {

@@ -57,10 +57,16 @@ impl ClientToken {
 
 impl InFlight for ClientToken {
     type Terms = ();
-    type Want = ();
+    /// The generation that the API which it is for has refused although it is valid; none for a token.
+    type Want = Option<u64>;
     type Outcome = Outcome;
 
-    fn wish(&self, (): (), (): (), now: Timestamp) -> Wish {
+    fn wish(&self, refused: Option<u64>, (): (), now: Timestamp) -> Wish {
+        if let Some(refused) = refused {
+            let is_refused = self.tokens.as_ref().is_some_and(|held| held.generation == refused);
+            let may_ask = self.flight.retry_at.is_none_or(|at| at <= now);
+            return if is_refused && may_ask { Wish::Patient } else { Wish::Settled };
+        }
         match self.decide(now) {
             Decision::Refresh => Wish::Patient,
             Decision::RefreshOrServe => Wish::Eager,

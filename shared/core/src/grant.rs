@@ -252,12 +252,7 @@ impl Principal {
     /// # Errors
     /// `AccessDenied`.
     pub fn authorize_naming_secrets(&self, operation: &str, role: Role) -> Result<()> {
-        let all = |grant: &Grant| {
-            grant.roles.contains(&role)
-                && grant.operation.matches(operation)
-                && grant.provider == Pattern::any()
-        };
-        if self.grants.iter().any(all) {
+        if self.allows_on_all_providers(operation, role) {
             return Ok(());
         }
         Err(Error::new(
@@ -268,6 +263,15 @@ impl Principal {
                 role.as_str()
             ),
         ))
+    }
+
+    /// Whether some grant of this role and operation is for every provider.
+    pub fn allows_on_all_providers(&self, operation: &str, role: Role) -> bool {
+        self.grants.iter().any(|grant| {
+            grant.roles.contains(&role)
+                && grant.operation.matches(operation)
+                && grant.provider == Pattern::any()
+        })
     }
 
     /// The check behind [`Principal::authorize`], also for leaving out of a list what its reader may not see.

@@ -1,30 +1,59 @@
 //! The port for outbound HTTP, and the plain request and response values that the sans-IO crates build and read.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::Secret;
 
-/// An outbound request. Bodies are whole and small: token endpoints, discovery documents, key sets.
+/// An outbound request. Bodies are whole and small: token endpoints, discovery documents, key sets, calls of tools.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
     /// The absolute URL. Never holds a secret.
     pub url: String,
+    /// A parameter that is added to the URL's query where it is sent, percent-encoded already: for tools whose API takes its
+    /// key there and nowhere else.
+    pub secret_query: Option<Secret>,
     /// Header names (lower case) and values. A value may be a secret, so all are held as such.
-    pub headers: Vec<(&'static str, Secret)>,
+    pub headers: Vec<(Cow<'static, str>, Secret)>,
     /// The body, if any. It may carry client secrets and tokens.
     pub body: Option<Secret>,
+    /// How long it may take to the last byte of the answer, where that is not the client's own limit.
+    pub within: Option<Duration>,
 }
 
-/// The methods that this product sends on its own behalf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl HttpRequest {
+    /// A request of this product's own.
+    pub fn new(
+        method: Method,
+        url: impl Into<String>,
+        headers: Vec<(&'static str, Secret)>,
+        body: Option<Secret>,
+    ) -> Self {
+        let headers = headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
+        Self { method, url: url.into(), secret_query: None, headers, body, within: None }
+    }
+}
+
+/// The methods that are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// GET, for discovery documents and key sets.
+    /// GET, for discovery documents, key sets and tools.
     Get,
-    /// POST, for token, revocation and introspection endpoints.
+    /// HEAD, for tools.
+    Head,
+    /// POST, for token, revocation and introspection endpoints, and tools.
     Post,
-    /// DELETE, for providers whose revocation is one.
+    /// PUT, for tools.
+    Put,
+    /// PATCH, for tools.
+    Patch,
+    /// DELETE, for providers whose revocation is one, and tools.
     Delete,
 }
 

@@ -31,6 +31,7 @@ pub mod seal;
 pub mod secret;
 pub mod store;
 pub mod tag;
+pub mod tool;
 pub mod user;
 pub mod wat;
 pub mod workload;

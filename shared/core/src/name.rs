@@ -80,6 +80,11 @@ text!(
     |c| c.is_ascii_alphanumeric() || "-_".contains(c), "[a-zA-Z0-9\\-_]+"
 );
 text!(
+    /// Name of a tool: what MCP lets one be called (2025-11-25, "Tool Names"), and a segment of a path.
+    ToolName, 1..=128,
+    |c| c.is_ascii_alphanumeric() || "-_.".contains(c), "[a-zA-Z0-9_.-]+"
+);
+text!(
     /// Opaque id of a user, vouched for by the caller (`UserIdType`).
     UserId, 1..=128, |_| true, ".*"
 );

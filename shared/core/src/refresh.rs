@@ -73,6 +73,8 @@ pub enum Want {
     Read,
     /// That what is due is done. Nobody waits for the token.
     Schedule,
+    /// Another token than that of this generation, which the API that it is for has refused although it is valid.
+    Replace(u64),
 }
 
 /// What a read does with tokens.
@@ -215,6 +217,17 @@ impl Connection {
             Decision::Wait(at) => Answer::Wait(at),
             Decision::Refresh => Answer::Unavailable,
         }
+    }
+
+    /// Whether the tokens of this generation may be replaced before they end: they are still there, they can be, and D5 allows the
+    /// refresh token to be sent.
+    pub(crate) fn may_replace(&self, refused: u64, terms: RefreshTerms, now: Timestamp) -> bool {
+        self.tokens.generation == refused
+            && self.tokens.refreshable
+            && self.health == Health::Active
+            && self.provider_generation == terms.generation
+            && self.flight.retry_at.is_none_or(|at| at <= now)
+            && (self.flight.lease.is_some() || terms.traits.may_replay(&self.flight, now))
     }
 
     /// When its grant ends although it works, and from when on that is to be said: what comes first of its absolute end, and its end

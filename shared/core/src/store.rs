@@ -28,6 +28,10 @@ pub enum Kind {
     ApiKeyProvider,
     /// Directory of API-key provider names.
     ApiKeyProviderName,
+    /// A tool, by id.
+    Tool,
+    /// Directory of tool names.
+    ToolName,
     /// A connection: partition = workload and user, sort = provider and label.
     Connection,
     /// Where connections are found: partition = user, workload or provider, sort = the connection's id.
@@ -66,7 +70,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -76,6 +80,8 @@ impl Kind {
         Self::Oauth2ProviderName,
         Self::ApiKeyProvider,
         Self::ApiKeyProviderName,
+        Self::Tool,
+        Self::ToolName,
         Self::UserKey,
         Self::InboundJwt,
         Self::Authorizer,
@@ -106,6 +112,8 @@ impl Kind {
             Self::Oauth2ProviderName => "oauth2-provider-name",
             Self::ApiKeyProvider => "api-key-provider",
             Self::ApiKeyProviderName => "api-key-provider-name",
+            Self::Tool => "tool",
+            Self::ToolName => "tool-name",
             Self::Connection => "connection",
             Self::ConnectionEntry => "connection-entry",
             Self::Revocation => "revocation",

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::WorkloadName;
+
 /// Tags by key. Our own settings that AWS's shapes have no member for are tags too; their keys begin with [`PREFIX`].
 pub type Tags = BTreeMap<String, String>;
 
@@ -14,3 +16,16 @@ pub const SHARED_CLIENT_TOKENS: &str = "agent-identity:shared-client-tokens";
 
 /// `agent-identity:interstitial` = `false` on a workload or provider: its caller has a consent screen of its own (D12).
 pub const INTERSTITIAL: &str = "agent-identity:interstitial";
+
+/// `agent-identity:injectable-hosts` on a provider: the hosts that tools may send its credentials to, and no others (D3).
+pub const INJECTABLE_HOSTS: &str = "agent-identity:injectable-hosts";
+
+/// `agent-identity:allowed-workloads` on a provider: names of the workloads that may use it, separated by spaces. Without it, all
+/// that the caller's grants allow.
+pub const ALLOWED_WORKLOADS: &str = "agent-identity:allowed-workloads";
+
+/// Whether a provider with these tags is for this workload.
+pub fn allows_workload(tags: &Tags, workload: &WorkloadName) -> bool {
+    tags.get(ALLOWED_WORKLOADS)
+        .is_none_or(|names| names.split_whitespace().any(|name| name == workload.as_str()))
+}

@@ -119,10 +119,11 @@ impl GuardedClient {
 impl HttpClient for GuardedClient {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let target = Target::parse(&request.url)?;
+        let total = request.within.unwrap_or(self.limits.total);
         let request = message(&target, request)?;
         let sent = Sent::default();
         let mut exchange = pin!(self.exchange(&target, request, &sent));
-        let mut outcome = tokio::time::timeout(self.limits.total, &mut exchange).await;
+        let mut outcome = tokio::time::timeout(total, &mut exchange).await;
         if outcome.is_err() && sent.maybe() {
             // A process that was frozen finds its time gone and the answer in its socket: one last look, for what is there
             // already must not become an unknown outcome (D5).
@@ -130,10 +131,8 @@ impl HttpClient for GuardedClient {
         }
         match outcome {
             Ok(outcome) => outcome,
-            Err(_) if sent.maybe() => {
-                Err(target.unknown(format!("no whole answer in {:?}", self.limits.total)))
-            }
-            Err(_) => Err(target.not_sent(format!("no connection in {:?}", self.limits.total))),
+            Err(_) if sent.maybe() => Err(target.unknown(format!("no whole answer in {total:?}"))),
+            Err(_) => Err(target.not_sent(format!("no connection in {total:?}"))),
         }
     }
 }
@@ -142,14 +141,24 @@ impl HttpClient for GuardedClient {
 fn message(target: &Target, request: HttpRequest) -> Result<http::Request<Full<Bytes>>, HttpError> {
     let method = match request.method {
         Method::Get => http::Method::GET,
+        Method::Head => http::Method::HEAD,
         Method::Post => http::Method::POST,
+        Method::Put => http::Method::PUT,
+        Method::Patch => http::Method::PATCH,
         Method::Delete => http::Method::DELETE,
     };
     let body = request.body.map_or_else(Bytes::new, |body| Bytes::from_owner(SecretBytes(body)));
     let mut message = http::Request::new(Full::new(body));
     *message.method_mut() = method;
     let malformed = |what: &str| target.forbidden(format!("{what} cannot be sent"));
-    *message.uri_mut() = target.path_and_query.parse().map_err(|_| malformed("the path"))?;
+    let uri = match &request.secret_query {
+        Some(secret) => {
+            let mark = if target.path_and_query.contains('?') { '&' } else { '?' };
+            format!("{}{mark}{}", target.path_and_query, secret.expose()).parse()
+        }
+        None => target.path_and_query.parse(),
+    };
+    *message.uri_mut() = uri.map_err(|_| malformed("the path"))?;
     let headers = message.headers_mut();
     headers.insert(
         header::USER_AGENT,
@@ -158,7 +167,8 @@ fn message(target: &Target, request: HttpRequest) -> Result<http::Request<Full<B
     // What is not decompressed must not be compressed.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     for (name, value) in request.headers {
-        let header = HeaderName::try_from(name).map_err(|_| malformed(&format!("header `{name}`")))?;
+        let header =
+            HeaderName::try_from(name.as_ref()).map_err(|_| malformed(&format!("header `{name}`")))?;
         let mut value = HeaderValue::try_from(value.expose())
             .map_err(|_| malformed(&format!("the value of header `{name}`")))?;
         if OURS.contains(&header) {

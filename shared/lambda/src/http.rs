@@ -18,11 +18,11 @@ use tower::ServiceExt as _;
 use crate::{PrincipalSource, variable};
 use crate::{StartError, start};
 
-/// Runs a function that serves this half of the operations, one request at a time or, on managed instances, several.
+/// Runs a function that serves this part of the operations, one request at a time or, on managed instances, several.
 ///
 /// # Errors
 /// When the environment is not what it must be, which is logged too.
-pub async fn serve(surface: Surface) -> Result<(), StartError> {
+pub async fn serve<S: Surface>() -> Result<(), StartError> {
     let function = start(None, |composed| {
         let authenticate: Arc<dyn Authenticate> = match PrincipalSource::read(variable)? {
             PrincipalSource::Iam { gateway, administrator } => {
@@ -33,13 +33,12 @@ pub async fn serve(surface: Surface) -> Result<(), StartError> {
         let api = Api {
             services: composed.services,
             authenticate,
-            surface,
             // API Gateway serves no other hosts than the API's own.
             hosts: Hosts::Any,
             work: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
-        Ok(Function { router: agent_identity_api::router(api, Router::new()), events: composed.events })
+        Ok(Function { router: agent_identity_api::router::<S>(api, Router::new()), events: composed.events })
     })?;
     lambda_http::run_concurrent(service_fn(move |request| {
         let function = function.clone();

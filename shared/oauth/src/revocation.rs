@@ -108,7 +108,7 @@ fn request(
     headers: Vec<(&'static str, Secret)>,
     body: Option<String>,
 ) -> HttpRequest {
-    HttpRequest { method, url, headers, body: body.map(Secret::new) }
+    HttpRequest::new(method, url, headers, body.map(Secret::new))
 }
 
 /// What a provider answered to a revocation.

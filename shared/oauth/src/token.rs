@@ -115,12 +115,7 @@ impl TokenRequest<'_> {
         if let ClientProof::Basic(secret) = self.proof {
             headers.push(("authorization", basic(&self.registration.client_id, secret)));
         }
-        HttpRequest {
-            method: Method::Post,
-            url: self.endpoint().to_owned(),
-            headers,
-            body: Some(Secret::new(body)),
-        }
+        HttpRequest::new(Method::Post, self.endpoint(), headers, Some(Secret::new(body)))
     }
 
     fn endpoint(&self) -> &str {

@@ -192,7 +192,7 @@ impl Fact {
         assert_eq!(request.method, Method::Post, "{}", self.id());
         assert_eq!(request.url, self.url("token_url"), "{}", self.id());
         let sent: Vec<(&str, String)> =
-            request.headers.iter().map(|(name, value)| (*name, value.expose().to_owned())).collect();
+            request.headers.iter().map(|(name, value)| (name.as_ref(), value.expose().to_owned())).collect();
         assert_eq!(sent, headers, "{}", self.id());
         let sent = request.body.as_ref().unwrap().expose();
         if self.text("token_request_body") == "json" {

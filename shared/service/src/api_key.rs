@@ -9,6 +9,7 @@ use agent_identity_core::{Error, ProviderName, Result, Secret};
 
 use crate::Services;
 use crate::audit::note;
+use crate::invoke::provider_allows;
 use crate::read_ahead::Wanted;
 use crate::workload_token::reading;
 
@@ -27,13 +28,26 @@ impl Services {
         provider: &ProviderName,
     ) -> Result<Secret> {
         note(|about| about.provider = Some(provider.clone()));
-        let bearer = self.bearer(workload_token, Wanted::ApiKey(provider)).await?;
+        let bearer = self.bearer(workload_token, Some(Wanted::ApiKey(provider))).await?;
         principal.authorize(ReadApiKey::by(&bearer, provider))?;
         bearer.alive(self.now())?;
-        let name = provider.as_str();
+        let record = self.live_api_key_provider(provider).await?;
+        provider_allows(&record.tags, &record.name, &bearer.workload.name)?;
+        self.api_key_of(&record).await
+    }
+
+    /// A provider as it was at most one cache life ago.
+    pub(crate) async fn live_api_key_provider(&self, name: &ProviderName) -> Result<Arc<ApiKeyProvider>> {
+        let name = name.as_str();
         let read =
             async { Ok(Arc::new(self.by_name::<ApiKeyProvider>(name, Consistency::Eventual).await?.value)) };
-        let record = self.caches.api_key_providers.get(name, read).await?;
+        self.caches.api_key_providers.get(name, read).await
+    }
+
+    /// The key of a provider, for who may have it.
+    pub(crate) async fn api_key_of(&self, record: &ApiKeyProvider) -> Result<Secret> {
+        let provider = &record.name;
+        let name = provider.as_str();
         let key = match self.reveal(&record.secret, &record.name).await {
             Ok(key) => key,
             // What was read from memory may name a version that another process has just replaced.

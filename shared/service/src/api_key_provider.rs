@@ -263,14 +263,14 @@ impl Services {
         }
     }
 
+    /// Has the value of an external secret read anew.
+    pub(crate) async fn forget_external(&self, source: &SecretSource, provider: &ProviderName) {
+        self.caches.external_secrets.forget(&cached_as(source, provider)).await;
+    }
+
     /// The value of a provider's secret.
     pub(crate) async fn reveal(&self, source: &SecretSource, provider: &ProviderName) -> Result<Secret> {
-        let name = match source {
-            SecretSource::Managed(stored) => format!("{}@{}", stored.arn, stored.version),
-            SecretSource::External(reference) => {
-                format!("{provider}@{}@{}", reference.json_key, reference.secret_id)
-            }
-        };
+        let name = cached_as(source, provider);
         let read = async {
             Ok(match source {
                 SecretSource::Managed(stored) => self.ports.secrets.get(stored).await?,
@@ -283,6 +283,16 @@ impl Services {
             SecretSource::Managed(_) => self.caches.secrets.get(&name, read).await,
             // Its owner may put another value under the same name at any time.
             SecretSource::External(_) => self.caches.external_secrets.get(&name, read).await,
+        }
+    }
+}
+
+/// How the value of a secret is called in memory.
+fn cached_as(source: &SecretSource, provider: &ProviderName) -> String {
+    match source {
+        SecretSource::Managed(stored) => format!("{}@{}", stored.arn, stored.version),
+        SecretSource::External(reference) => {
+            format!("{provider}@{}@{}", reference.json_key, reference.secret_id)
         }
     }
 }

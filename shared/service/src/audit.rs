@@ -560,6 +560,7 @@ const fn is_of_configuration(kind: Kind) -> bool {
         Kind::Workload
             | Kind::Oauth2Provider
             | Kind::ApiKeyProvider
+            | Kind::Tool
             | Kind::Authorizer
             | Kind::Principal
             | Kind::AccessKey

@@ -23,6 +23,7 @@ use moka::future::Cache;
 use crate::Config;
 use crate::access_key::LiveKey;
 use crate::denial::Denials;
+use crate::tool::LiveTool;
 
 /// Entries of each cache, at most.
 const CAPACITY: u64 = 10_000;
@@ -32,6 +33,9 @@ const SERVER_LIFE: Duration = Duration::from_secs(600);
 
 /// How long an unwrapped user key stays in memory (`design.md` 5).
 const USER_KEY_LIFE: Duration = Duration::from_secs(300);
+
+/// How long a token that took the place of a refused one is not replaced again.
+const REPLACED_LIFE: Duration = Duration::from_secs(60);
 
 /// A value of any type. One cache type serves all of them: of each type of cache that there is, its whole code is in the
 /// binary once more, which for eleven types was a tenth of a function.
@@ -101,11 +105,25 @@ impl LedTo {
     }
 }
 
+/// The tokens that were replaced a moment ago because an API refused them: one that refuses all must not have them renewed with
+/// every call.
+pub(crate) struct Replaced(Cache<String, Erased>);
+
+impl Replaced {
+    /// Whether it is the first time in [`REPLACED_LIFE`]; it is not from now on.
+    pub(crate) async fn is_first(&self, token: &Key) -> bool {
+        let key = format!("{} {} {}", token.kind.as_str(), token.partition, token.sort);
+        let nothing: Erased = Arc::new(());
+        self.0.entry(key).or_insert(nothing).await.is_fresh()
+    }
+}
+
 pub(crate) struct Caches {
     pub(crate) workloads: ReadThrough<Id<Workload>, Arc<Workload>>,
     pub(crate) workload_names: ReadThrough<str, Id<Workload>>,
     pub(crate) oauth2_providers: ReadThrough<str, Arc<Oauth2Provider>>,
     pub(crate) api_key_providers: ReadThrough<str, Arc<ApiKeyProvider>>,
+    pub(crate) tools: ReadThrough<str, Arc<LiveTool>>,
     pub(crate) access_keys: ReadThrough<str, Arc<LiveKey>>,
     pub(crate) agent_rules: ReadThrough<WorkloadName, Arc<AgentRules>>,
     /// By issuer, the claim that its record names, if it has a record.
@@ -119,6 +137,7 @@ pub(crate) struct Caches {
     pub(crate) user_keys: ReadThrough<UserKey, Key32>,
     pub(crate) led_to: LedTo,
     pub(crate) denials: Denials,
+    pub(crate) replaced: Replaced,
 }
 
 impl Caches {
@@ -128,6 +147,7 @@ impl Caches {
             workload_names: ReadThrough::new(config.record_cache),
             oauth2_providers: ReadThrough::new(config.record_cache),
             api_key_providers: ReadThrough::new(config.record_cache),
+            tools: ReadThrough::new(config.record_cache),
             access_keys: ReadThrough::new(config.record_cache),
             agent_rules: ReadThrough::new(config.record_cache),
             subject_claims: ReadThrough::new(config.record_cache),
@@ -138,6 +158,7 @@ impl Caches {
             user_keys: ReadThrough::new(USER_KEY_LIFE),
             led_to: LedTo(Cache::new(CAPACITY)),
             denials: Denials::new(config),
+            replaced: Replaced(Cache::builder().max_capacity(CAPACITY).time_to_live(REPLACED_LIFE).build()),
         }
     }
 }

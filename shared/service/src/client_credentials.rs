@@ -94,7 +94,7 @@ impl Services {
             &self.by_name::<Oauth2Provider>(provider.name.as_str(), Consistency::Strong).await?.value;
         let key = request.key(self, workload, provider);
         let first = || Some(ClientToken::first(self.now()));
-        match self.turn(&key, (), (), LOSER_PATIENCE, first).await? {
+        match self.turn(&key, None, (), LOSER_PATIENCE, first).await? {
             Turn::Mine(taken) => self.fetch_client_token(provider, request, taken).await,
             Turn::Settled(Some(Stored { value, .. })) if value.decide(self.now()) != Decision::Refresh => {
                 self.reveal_client_token(&key, &value).await
@@ -102,6 +102,40 @@ impl Services {
             Turn::Held => Err(still_held()),
             Turn::Settled(_) => Err(unavailable(provider, "the row of the token is gone")),
         }
+    }
+
+    /// Another access token than `refused`, which the API that it is for does not take: one that came meanwhile, or a new one. None
+    /// where there is no other now.
+    ///
+    /// # Errors
+    /// As [`Services::client_token`].
+    pub(crate) async fn replaced_client_token(
+        &self,
+        workload: &Workload,
+        provider: &Oauth2Provider,
+        request: &ClientTokenRequest<'_>,
+        refused: &Secret,
+    ) -> Result<Option<Secret>> {
+        let provider =
+            &self.by_name::<Oauth2Provider>(provider.name.as_str(), Consistency::Strong).await?.value;
+        let key = request.key(self, workload, provider);
+        let found: Option<Stored<ClientToken>> =
+            record::get(&*self.ports.store, &key, Consistency::Strong).await?;
+        let Some(held) = found.and_then(|found| found.value.tokens) else { return Ok(None) };
+        let current = self.open_client_token(&key, held.generation, &held.sealed).await?.access_token;
+        if current != *refused {
+            return Ok(Some(current));
+        }
+        if !self.caches.replaced.is_first(&key).await {
+            return Ok(None);
+        }
+        let token = match self.turn(&key, Some(held.generation), (), LOSER_PATIENCE, || None).await? {
+            Turn::Mine(taken) => self.fetch_client_token(provider, request, taken).await?,
+            Turn::Held => return Err(still_held()),
+            Turn::Settled(None) => return Ok(None),
+            Turn::Settled(Some(Stored { value, .. })) => self.reveal_client_token(&key, &value).await?,
+        };
+        Ok(Some(token).filter(|token| token != refused))
     }
 
     async fn reveal_client_token(&self, key: &Key, token: &ClientToken) -> Result<Secret> {

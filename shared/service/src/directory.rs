@@ -4,6 +4,7 @@ use agent_identity_core::error::ErrorKind;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::record::{self, Stored};
 use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, Query, Row, StoreError, Write};
+use agent_identity_core::tool::Tool;
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, Id, Result};
 use serde::Serialize;
@@ -52,6 +53,7 @@ macro_rules! named {
 named!(Workload, Workload, WorkloadName, "workload identity", Some(Kind::Authorizer));
 named!(Oauth2Provider, Oauth2Provider, Oauth2ProviderName, "OAuth2 credential provider", None);
 named!(ApiKeyProvider, ApiKeyProvider, ApiKeyProviderName, "API key credential provider", None);
+named!(Tool, Tool, ToolName, "tool", None);
 
 /// A record before and after a change.
 #[derive(Clone, Debug)]
@@ -91,7 +93,7 @@ pub(crate) fn same_record<T>(before: Id<T>, now: Id<T>) -> Result<()> {
     if before == now { Ok(()) } else { Err(StoreError::Conflict(0).into()) }
 }
 
-fn not_found<T: Named>(name: &str) -> Error {
+pub(crate) fn not_found<T: Named>(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {} named `{name}`", T::WHAT))
 }
 

@@ -20,6 +20,7 @@ use agent_identity_oauth::authorize::is_reserved;
 use crate::Services;
 use crate::audit::{CONSENT, PENDING, note};
 use crate::client_credentials::ClientTokenRequest;
+use crate::invoke::provider_allows;
 use crate::read_ahead::Wanted;
 use crate::refresh::{Access, terms};
 use crate::workload_token::{Bearer, reading};
@@ -38,7 +39,7 @@ pub enum Flow {
 /// A request for an OAuth2 token.
 #[derive(Clone, Debug)]
 pub struct Oauth2TokenRequest {
-    /// The workload access token.
+    /// The workload access token; empty where a tool is called, whose caller has shown it already.
     pub workload_token: Secret,
     /// The provider.
     pub provider: ProviderName,
@@ -104,9 +105,10 @@ impl Services {
         request: Oauth2TokenRequest,
     ) -> Result<Oauth2TokenAnswer> {
         note(|about| about.provider = Some(request.provider.clone()));
-        let bearer = self.bearer(&request.workload_token, Wanted::Token(&request)).await?;
+        let bearer = self.bearer(&request.workload_token, Some(Wanted::Token(&request))).await?;
         principal.authorize(ReadOauth2Token::by(&bearer, &request.provider))?;
         let provider = self.live_oauth2_provider(&request.provider).await?;
+        provider_allows(&provider.tags, &provider.name, &bearer.workload.name)?;
         if let Some(name) =
             request.custom_parameters.keys().find(|name| is_reserved(provider.registration.vendor, name))
         {
@@ -115,24 +117,34 @@ impl Services {
                 format!("`{name}` is sent by agent-identity itself and cannot be set here"),
             ));
         }
-        let answer = match request.flow {
-            Flow::OnBehalfOf => Err(Error::field(
-                "oauth2Flow",
-                "ON_BEHALF_OF_TOKEN_EXCHANGE is not supported yet; use USER_FEDERATION or M2M",
-            )),
-            Flow::M2m => {
-                bearer.alive(self.now())?;
-                let token = self.client_token(&bearer.workload, &provider, &request.client_token()).await?;
-                Ok(Oauth2TokenAnswer::Token(token))
-            }
-            Flow::UserFederation => self.federated(&bearer, &provider, request).await,
-        };
+        let answer = self.oauth2_token(&bearer, &provider, request).await;
         match &answer {
             Ok(Oauth2TokenAnswer::Consent { .. }) => note(|about| about.answer = Some(CONSENT)),
             Ok(Oauth2TokenAnswer::InProgress(_)) => note(|about| about.answer = Some(PENDING)),
             Ok(Oauth2TokenAnswer::Token(_)) | Err(_) => {}
         }
         answer
+    }
+
+    /// A token for who may have it.
+    pub(crate) async fn oauth2_token(
+        &self,
+        bearer: &Bearer,
+        provider: &Oauth2Provider,
+        request: Oauth2TokenRequest,
+    ) -> Result<Oauth2TokenAnswer> {
+        match request.flow {
+            Flow::OnBehalfOf => Err(Error::field(
+                "oauth2Flow",
+                "ON_BEHALF_OF_TOKEN_EXCHANGE is not supported yet; use USER_FEDERATION or M2M",
+            )),
+            Flow::M2m => {
+                bearer.alive(self.now())?;
+                let token = self.client_token(&bearer.workload, provider, &request.client_token()).await?;
+                Ok(Oauth2TokenAnswer::Token(token))
+            }
+            Flow::UserFederation => self.federated(bearer, provider, request).await,
+        }
     }
 
     /// A provider as it is, at most one cache life ago.

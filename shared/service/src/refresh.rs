@@ -121,6 +121,46 @@ impl Services {
         }
     }
 
+    /// Another access token than `refused`, which the API that it is for does not take although it is valid: one that came
+    /// meanwhile, or that of a refresh. None where there is no other now.
+    ///
+    /// # Errors
+    /// Those of the store and the vault; `Throttling` when somebody else's refresh takes too long.
+    pub(crate) async fn replaced_access(
+        &self,
+        provider: &Oauth2Provider,
+        key: &Key,
+        refused: &Secret,
+    ) -> Result<Option<Secret>> {
+        let found: Option<Stored<Connection>> =
+            record::get(&*self.ports.store, key, Consistency::Strong).await?;
+        let Some(Stored { value: connection, .. }) = found else { return Ok(None) };
+        let current = self.serve(&connection).await?;
+        if current != *refused {
+            return Ok(Some(current));
+        }
+        if self.stopped(provider).is_some() || !self.caches.replaced.is_first(key).await {
+            return Ok(None);
+        }
+        let want = Want::Replace(connection.tokens.generation);
+        let current = match self.turn(key, want, terms(provider), LOSER_PATIENCE, || None).await? {
+            Turn::Held => return Err(still_held()),
+            Turn::Settled(None) => return Ok(None),
+            Turn::Settled(Some(Stored { value, .. })) => self.serve(&value).await?,
+            Turn::Mine(taken) => {
+                let Attempt { connection, access_token, trouble, .. } = self.attempt(provider, taken).await?;
+                if let Some(error) = trouble {
+                    tracing::warn!(%error, "an access token that its API refused could not be replaced");
+                }
+                match access_token {
+                    Some(access_token) => access_token,
+                    None => self.serve(&connection).await?,
+                }
+            }
+        };
+        Ok(Some(current).filter(|current| current != refused))
+    }
+
     /// What a connection gives while its provider's refreshes are suspended (D8).
     async fn access_meanwhile(
         &self,

@@ -338,11 +338,16 @@ impl Services {
     ///
     /// # Errors
     /// `Unauthorized`; `AccessDenied` for a blocked user.
-    pub(crate) async fn bearer(&self, token: &Secret, wanted: Wanted<'_>) -> Result<Bearer> {
+    pub(crate) async fn bearer(&self, token: &Secret, wanted: Option<Wanted<'_>>) -> Result<Bearer> {
         let sealed = encoding::unbase64url(token.expose()).ok_or_else(not_ours)?;
-        let is_cold = self.read_ahead_of_bearer(token, &sealed, wanted).await;
+        let is_cold = match wanted {
+            Some(wanted) => self.read_ahead_of_bearer(token, &sealed, wanted).await,
+            None => false,
+        };
         let claims = self.open_workload_token(&sealed).await?;
-        self.read_ahead_of_credential(&claims, &sealed, wanted, is_cold).await;
+        if let Some(wanted) = wanted {
+            self.read_ahead_of_credential(&claims, &sealed, wanted, is_cold).await;
+        }
         let workload = self
             .live_workload(claims.workload)
             .await?

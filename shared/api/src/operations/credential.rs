@@ -18,7 +18,7 @@ use crate::{Api, Failure};
 /// Longest workload access token (`WorkloadIdentityTokenType`).
 const MAX_WORKLOAD_TOKEN: usize = 131_072;
 
-fn workload_token(body: &Members) -> Option<Secret> {
+pub(super) fn workload_token(body: &Members) -> Option<Secret> {
     body.required("workloadIdentityToken", secret(1, MAX_WORKLOAD_TOKEN))
 }
 

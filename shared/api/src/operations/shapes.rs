@@ -1,7 +1,11 @@
 //! Shapes that several operations share, in and out.
 
+use agent_identity_core::WorkloadName;
 use agent_identity_core::provider::{SecretReference, SecretSource};
-use agent_identity_core::tag::{INTERSTITIAL, PREFIX, SHARED_CLIENT_TOKENS, Tags};
+use agent_identity_core::tag::{
+    ALLOWED_WORKLOADS, INJECTABLE_HOSTS, INTERSTITIAL, PREFIX, SHARED_CLIENT_TOKENS, Tags,
+};
+use agent_identity_core::tool::InjectableHosts;
 use agent_identity_service::Services;
 use agent_identity_service::api_key_provider::GivenSecret;
 use agent_identity_service::page::PageRequest;
@@ -30,6 +34,17 @@ pub(super) fn tags(body: &Members) -> Option<Tags> {
             (INTERSTITIAL | SHARED_CLIENT_TOKENS, "true" | "false") => Ok(()),
             (INTERSTITIAL | SHARED_CLIENT_TOKENS, _) => {
                 Err(format!("the value of `{key}` must be true or false"))
+            }
+            (INJECTABLE_HOSTS, hosts) => {
+                let parsed = InjectableHosts::parse(hosts).map(drop);
+                parsed.map_err(|wrong| {
+                    format!("the value of `{key}` must be HOST[:PORT], separated by spaces: {wrong}")
+                })
+            }
+            (ALLOWED_WORKLOADS, names) => {
+                let parsed =
+                    names.split_whitespace().try_for_each(|name| WorkloadName::parse(name).map(drop));
+                parsed.map_err(|wrong| format!("the value of `{key}` must be names of workload identities, separated by spaces: a name {wrong}"))
             }
             _ if key.starts_with(PREFIX) => {
                 Err(format!("`{key}` is no setting: keys that begin with `{PREFIX}` are ours"))

@@ -44,7 +44,8 @@ impl InFlight for Connection {
             {
                 Wish::Patient
             }
-            (Want::Schedule, Decision::Refresh | Decision::RefreshOrServe)
+            (Want::Replace(refused), _) if self.may_replace(refused, terms, now) => Wish::Patient,
+            (Want::Schedule | Want::Replace(_), Decision::Refresh | Decision::RefreshOrServe)
             | (_, Decision::Serve | Decision::Wait(_) | Decision::Consent(_)) => Wish::Settled,
         }
     }

@@ -38,6 +38,8 @@ const SHORT_GRACE: RefreshTraits = RefreshTraits { grace: Some(Duration::from_se
 const TWO: [(Want, i64); 2] = [(Want::Read, 0), (Want::Schedule, 1)];
 const FAR_APART: [(Want, i64); 2] = [(Want::Read, 3), (Want::Schedule, 0)];
 const TWO_READERS: [(Want, i64); 2] = [(Want::Read, 0), (Want::Read, 0)];
+/// A reader, and who was told that the first access token is no good.
+const REPLACING: [(Want, i64); 2] = [(Want::Read, 0), (Want::Replace(1), 0)];
 const THREE: [(Want, i64); 3] = [(Want::Read, 0), (Want::Read, 0), (Want::Schedule, 1)];
 
 fn setting(traits: RefreshTraits, actors: &[(Want, i64)], faults: u8) -> Setting {
@@ -77,6 +79,13 @@ fn two_actors_and_two_faults_where_it_rotates_with_a_short_grace() {
 #[test]
 fn two_actors_and_two_faults_where_it_rotates_with_a_long_grace() {
     holds(LONG_GRACE, &TWO, 2);
+}
+
+#[test]
+fn a_reader_and_who_replaces_a_refused_token() {
+    for traits in [STEADY, ROTATING, LONG_GRACE] {
+        holds(traits, &REPLACING, 2);
+    }
 }
 
 #[test]

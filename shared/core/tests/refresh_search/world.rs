@@ -64,7 +64,7 @@ impl Setting {
 
 pub fn patience(want: Want) -> i64 {
     match want {
-        Want::Read => 1,
+        Want::Read | Want::Replace(_) => 1,
         Want::Schedule => 3,
     }
 }

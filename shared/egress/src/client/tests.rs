@@ -106,7 +106,7 @@ fn resolving(allow: &str, addresses: &[&str]) -> GuardedClient {
 }
 
 fn get(url: impl Into<String>) -> HttpRequest {
-    HttpRequest { method: Method::Get, url: url.into(), headers: Vec::new(), body: None }
+    HttpRequest::new(Method::Get, url, Vec::new(), None)
 }
 
 fn post(url: impl Into<String>, body: &str) -> HttpRequest {
@@ -130,7 +130,7 @@ async fn a_request_goes_out_as_it_is_and_its_answer_comes_back() {
     })
     .await;
     let mut request = post(format!("http://{address}/token?a=b#c"), "grant_type=x");
-    request.headers.push(("authorization", Secret::new("Basic abc")));
+    request.headers.push(("authorization".into(), Secret::new("Basic abc")));
     let response = client(address).send(request).await.unwrap();
     assert_eq!((response.status, response.body.as_slice()), (201, &b"{\"\"}"[..]));
     assert_eq!(response.header("x-token-kind"), Some("a"));
@@ -294,7 +294,7 @@ async fn credentials_in_a_url_and_headers_that_frame_messages_are_refused() {
         ("", "a"),
     ] {
         let mut request = get(format!("http://{address}/"));
-        request.headers.push((name, Secret::new(value)));
+        request.headers.push((name.into(), Secret::new(value)));
         let outcome = client(address).send(request).await;
         assert!(forbidden(&outcome), "{name}: {value:?} {outcome:?}");
     }

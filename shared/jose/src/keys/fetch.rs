@@ -66,7 +66,7 @@ async fn fetch_of(
 
 async fn get(http: &dyn HttpClient, url: String) -> Result<HttpResponse, String> {
     let headers = vec![("accept", Secret::new("application/json"))];
-    let request = HttpRequest { method: Method::Get, url, headers, body: None };
+    let request = HttpRequest::new(Method::Get, url, headers, None);
     http.send(request).await.map_err(|error| error.to_string())
 }
 

@@ -22,12 +22,8 @@ pub(super) fn introspection(introspection: &Introspection, secret: &Secret, toke
         }
     }
     let body = parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value)));
-    HttpRequest {
-        method: Method::Post,
-        url: introspection.endpoint.as_str().to_owned(),
-        headers,
-        body: Some(Secret::new(body.collect::<Vec<_>>().join("&"))),
-    }
+    let body = Secret::new(body.collect::<Vec<_>>().join("&"));
+    HttpRequest::new(Method::Post, introspection.endpoint.as_str(), headers, Some(body))
 }
 
 /// Both halves are form-encoded before they are joined (RFC 6749 §2.3.1): a colon in them would move the border.

@@ -29,6 +29,8 @@ fn every_kind_reads_back_from_its_text_form() {
             | Kind::Oauth2ProviderName
             | Kind::ApiKeyProvider
             | Kind::ApiKeyProviderName
+            | Kind::Tool
+            | Kind::ToolName
             | Kind::Connection
             | Kind::ConnectionEntry
             | Kind::Revocation

@@ -20,12 +20,8 @@ const MAX_ENTRY: usize = 128;
 
 /// The request for a discovery document.
 pub fn metadata_request(url: &str) -> HttpRequest {
-    HttpRequest {
-        method: Method::Get,
-        url: url.to_owned(),
-        headers: vec![("accept", Secret::new("application/json")), ("user-agent", Secret::new(USER_AGENT))],
-        body: None,
-    }
+    let headers = vec![("accept", Secret::new("application/json")), ("user-agent", Secret::new(USER_AGENT))];
+    HttpRequest::new(Method::Get, url, headers, None)
 }
 
 /// Reads the discovery document that came from `url`. Its issuer must be the one that the URL stands for, to the letter

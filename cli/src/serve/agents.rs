@@ -1,11 +1,13 @@
-//! A sample API of an agent behind the authorizer: what API Gateway, the authorizer function and `functions/sample` are on AWS,
-//! for who wants to see what a verified session is. It stands where the server is reached on loopback alone.
+//! The APIs of agents behind their authorizer: the doors to their tools, and a sample for who wants to see what a verified session
+//! is. What API Gateway and the authorizer function are on AWS. The sample stands where the server is reached on loopback alone.
 
 use std::sync::Arc;
 
-use agent_identity_api::Api;
+use agent_identity_api::{Api, MCP_PATH, Sessions, TOOL_PATH, agent_routes};
 use agent_identity_core::WorkloadName;
-use agent_identity_inbound::{AuthorizeRequest, Outcome, bearer_token};
+use agent_identity_inbound::{AuthorizeRequest, Outcome, VerifiedSession, bearer_token};
+use agent_identity_service::invoke::ToolSession;
+use async_trait::async_trait;
 use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
@@ -15,30 +17,67 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-const PATH: &str = "/agents/{agentId}/sample";
+const SAMPLE_PATH: &str = "/agents/{agentId}/sample";
 
 /// Where the metadata of a protected resource is: before its path (RFC 9728 §3.1).
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 
-/// The sample, and the metadata that its 401 names. `base` is where both are reached.
-pub fn routes(authorize: Arc<AuthorizeRequest>, base: String) -> Router<Api> {
-    let sample = Arc::new(Sample { authorize, base });
-    let metadata_of = Arc::clone(&sample);
+/// The agents' APIs, and the metadata that their 401 names. `base` is where both are reached.
+pub fn routes(authorize: Arc<AuthorizeRequest>, base: String, with_sample: bool) -> Router<Api> {
+    let agents = Arc::new(Agents { authorize, base });
+    let router = agent_routes(agents.clone()).merge(metadata(&agents, MCP_PATH));
+    if !with_sample {
+        return router;
+    }
+    let sample = Arc::clone(&agents);
     let answer = move |Path(agent): Path<String>, headers: HeaderMap| async move {
-        sample.answer(&agent, &headers).await
+        sample.sample(&agent, &headers).await
     };
-    let metadata = move |Path(agent): Path<String>| async move { metadata_of.metadata(&agent).await };
-    Router::new().route(PATH, get(answer)).route(&format!("{METADATA}{PATH}"), get(metadata))
+    router.route(SAMPLE_PATH, get(answer)).merge(metadata(&agents, SAMPLE_PATH))
 }
 
-struct Sample {
+fn metadata(agents: &Arc<Agents>, path: &'static str) -> Router<Api> {
+    let agents = Arc::clone(agents);
+    let answer = move |Path(agent): Path<String>| async move { agents.metadata(&agent, path).await };
+    Router::new().route(&format!("{METADATA}{path}"), get(answer))
+}
+
+struct Agents {
     authorize: Arc<AuthorizeRequest>,
     base: String,
 }
 
-impl Sample {
-    /// The verified session, but for the workload access token that it may carry: that one is for the API alone.
-    async fn answer(&self, agent: &str, headers: &HeaderMap) -> Response {
+#[async_trait]
+impl Sessions for Agents {
+    async fn session(
+        &self,
+        agent: &str,
+        path: &str,
+        parts: &http::request::Parts,
+    ) -> Result<ToolSession, Response> {
+        // What a 401 points at is one resource an agent: its tools as an MCP server.
+        let path = if path == TOOL_PATH { MCP_PATH } else { path };
+        let session = self.verified(agent, path, &parts.headers).await?;
+        Ok(ToolSession {
+            agent: session.agent,
+            user: session.user_key,
+            issuer: session.issuer,
+            expires_at: session.expires_at,
+        })
+    }
+}
+
+impl Agents {
+    /// The verified session of a request.
+    ///
+    /// # Errors
+    /// What is answered instead.
+    async fn verified(
+        &self,
+        agent: &str,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<VerifiedSession, Response> {
         let outcome = match shown_header(headers).and_then(bearer_token) {
             Some(token) => self.authorize.authorize(agent, &token).await,
             None => Outcome::Unauthorized("no_bearer_token"),
@@ -52,34 +91,43 @@ impl Sample {
             reason = (!reason.is_empty()).then_some(reason),
             "authorized"
         );
-        match outcome {
-            Outcome::Allowed(session) => {
-                let mut context = session.context();
-                context.workload_access_token = None;
-                // What one user sees is for no cache on the way.
-                ([(CACHE_CONTROL, "no-store")], body(StatusCode::OK, &context)).into_response()
-            }
+        Err(match outcome {
+            Outcome::Allowed(session) => return Ok(session),
             Outcome::Unauthorized(_) => {
                 let error =
                     if headers.contains_key(AUTHORIZATION) { r#"error="invalid_token", "# } else { "" };
-                self.challenged(agent, StatusCode::UNAUTHORIZED, "Unauthorized", error)
+                self.challenged(agent, path, StatusCode::UNAUTHORIZED, "Unauthorized", error)
             }
             Outcome::Forbidden("scope") => {
-                self.challenged(agent, StatusCode::FORBIDDEN, "Forbidden", r#"error="insufficient_scope", "#)
+                let error = r#"error="insufficient_scope", "#;
+                self.challenged(agent, path, StatusCode::FORBIDDEN, "Forbidden", error)
             }
             Outcome::Forbidden(_) => message(StatusCode::FORBIDDEN, "Forbidden"),
             Outcome::Unavailable(_) => {
                 let busy = message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
                 ([(RETRY_AFTER, "1")], busy).into_response()
             }
+        })
+    }
+
+    /// The verified session, but for the workload access token that it may carry: that one is for the API alone.
+    async fn sample(&self, agent: &str, headers: &HeaderMap) -> Response {
+        match self.verified(agent, SAMPLE_PATH, headers).await {
+            Ok(session) => {
+                let mut context = session.context();
+                context.workload_access_token = None;
+                // What one user sees is for no cache on the way.
+                ([(CACHE_CONTROL, "no-store")], body(StatusCode::OK, &context)).into_response()
+            }
+            Err(refused) => refused,
         }
     }
 
     /// RFC 6750 §3, with the pointer of RFC 9728 §5.1. A name that is none is not repeated.
-    fn challenged(&self, agent: &str, status: StatusCode, text: &str, error: &str) -> Response {
+    fn challenged(&self, agent: &str, path: &str, status: StatusCode, text: &str, error: &str) -> Response {
         let challenge = match WorkloadName::parse(agent) {
             Ok(agent) => {
-                let path = PATH.replace("{agentId}", agent.as_str());
+                let path = path.replace("{agentId}", agent.as_str());
                 format!(r#"Bearer {error}resource_metadata="{}{METADATA}{path}""#, self.base)
             }
             Err(_) => "Bearer".to_owned(),
@@ -87,13 +135,13 @@ impl Sample {
         ([(WWW_AUTHENTICATE, challenge)], message(status, text)).into_response()
     }
 
-    async fn metadata(&self, agent: &str) -> Response {
+    async fn metadata(&self, agent: &str, path: &str) -> Response {
         let Ok(agent) = WorkloadName::parse(agent) else {
             return message(StatusCode::NOT_FOUND, "Not Found");
         };
         match self.authorize.protection(&agent).await {
             Ok(Some(protection)) => {
-                let resource = format!("{}{}", self.base, PATH.replace("{agentId}", agent.as_str()));
+                let resource = format!("{}{}", self.base, path.replace("{agentId}", agent.as_str()));
                 body(StatusCode::OK, &protection.metadata(&resource))
             }
             Ok(None) => message(StatusCode::NOT_FOUND, "Not Found"),
