@@ -46,6 +46,11 @@ pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Bytes from base64 with padding; `None` for anything that [`base64`] does not write.
+pub fn unbase64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 /// Bytes from base64url without padding; `None` for padding, white space, or unused bits that are not zero.
 pub fn unbase64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()

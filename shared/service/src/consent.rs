@@ -113,11 +113,15 @@ impl Services {
         };
         let write = record::create(key, &session, session.row_ends())?;
         self.ports.store.write(vec![write, workload.check()]).await?;
-        let query: String =
-            form_urlencoded::Serializer::new(String::new()).append_pair("request_uri", uri.as_str()).finish();
-        let authorization_url =
-            Secret::new(format!("{}{AUTHORIZE_PATH}?{query}", self.config.public_base_url));
-        Ok(Oauth2TokenAnswer::Consent { authorization_url, session: uri })
+        Ok(Oauth2TokenAnswer::Consent { authorization_url: self.authorization_url(&uri), session: uri })
+    }
+
+    /// Where the user of a session is sent. It names the session, so it is for them only.
+    pub(crate) fn authorization_url(&self, session: &SessionUri) -> Secret {
+        let query: String = form_urlencoded::Serializer::new(String::new())
+            .append_pair("request_uri", session.as_str())
+            .finish();
+        Secret::new(format!("{}{AUTHORIZE_PATH}?{query}", self.config.public_base_url))
     }
 
     /// Where the browser shall go in the end: a registered return URL, or the built-in page where there is none and

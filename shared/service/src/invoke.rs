@@ -59,6 +59,8 @@ pub struct ToolCall {
     pub tool: ToolName,
     /// Its input.
     pub input: Map<String, Value>,
+    /// The consent session that an earlier call has begun, if it is that which shall give the credential.
+    pub consent: Option<SessionUri>,
     /// Where a consent shall return to, should one be needed.
     pub return_url: Option<ReturnUrl>,
     /// Given back to the return URL as `state`.
@@ -306,8 +308,8 @@ impl Services {
             Oauth2TokenAnswer::Consent { authorization_url, session } => {
                 Ok(Got::Consent(authorization_url, session))
             }
-            Oauth2TokenAnswer::InProgress(_) => {
-                Err(Error::internal("a session was polled that nobody named"))
+            Oauth2TokenAnswer::InProgress(session) => {
+                Ok(Got::Consent(self.authorization_url(&session), session))
             }
         }
     }
@@ -367,7 +369,7 @@ impl Calling<'_> {
                 ToolFlow::M2m => Flow::M2m,
                 ToolFlow::UserFederation | ToolFlow::ApiKey => Flow::UserFederation,
             },
-            session: None,
+            session: self.call.consent.clone(),
             return_url: self.call.return_url.clone(),
             force_authentication: false,
             custom_parameters: BTreeMap::new(),

@@ -1,13 +1,18 @@
 //! An agent's tools as an MCP server over streamable HTTP: each message is a request of its own and its answer plain JSON, so that
 //! nothing is kept between two of them.
 //!
-//! The one thing that is to be known of a client beyond a request, whether it can open a URL for its user, is in the id of the
-//! session that it is given: the client sends it back, and it grants nothing.
+//! That is how version 2026-07-28 of the protocol is meant: each request says what its client can do. Of clients of earlier versions
+//! one thing is to be known beyond the request that says it, whether they can open a URL for their user: it is in the id of the
+//! session that they are given and send back, and it grants nothing.
 
+use std::collections::BTreeMap;
+
+use agent_identity_core::consent::SessionUri;
+use agent_identity_core::encoding::{base64, unbase64};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::name::ToolName;
 use agent_identity_core::random;
-use agent_identity_service::invoke::{ToolCall, ToolOutcome, ToolSession};
+use agent_identity_service::invoke::{ToolAnswer, ToolCall, ToolOutcome, ToolSession};
 use agent_identity_service::page::PageRequest;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
@@ -18,14 +23,29 @@ use super::{MCP_PATH, Sessions, admitted, invoke};
 use crate::operations::tool::MAX_PAGE;
 use crate::{Api, Failure, operations};
 
-/// Versions of the protocol, the newest first.
-const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// The version in which a request says all of itself.
+const STATELESS: &str = "2026-07-28";
+
+/// Versions that begin with `initialize`, the newest first.
+const WITH_HANDSHAKE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 const VERSION_HEADER: &str = "mcp-protocol-version";
 const SESSION_HEADER: &str = "mcp-session-id";
+const METHOD_HEADER: &str = "mcp-method";
+const NAME_HEADER: &str = "mcp-name";
+
+/// What a request of [`STATELESS`] says of its client, in `params._meta`.
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// What an answer of [`STATELESS`] says of its server.
+const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
 /// Ends the id of a session whose client opens URLs for its user.
 const OPENS_URLS: &str = "-url";
+
+/// The name of the one question that a client is asked.
+const CONSENT: &str = "consent";
 
 /// JSON-RPC 2.0 §5.1.
 const PARSE_ERROR: i32 = -32700;
@@ -34,7 +54,11 @@ const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 const INTERNAL_ERROR: i32 = -32603;
 
-/// MCP 2025-11-25, "URL Elicitation Required Error".
+/// MCP 2026-07-28: a header says something else than the body.
+const HEADER_MISMATCH: i32 = -32020;
+/// MCP 2026-07-28.
+const UNSUPPORTED_VERSION: i32 = -32022;
+/// MCP 2025-11-25.
 const URL_ELICITATION_REQUIRED: i32 = -32042;
 
 /// An error of the protocol.
@@ -48,6 +72,33 @@ impl RpcError {
     fn new(code: i32, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), data: None }
     }
+
+    fn unsupported(asked: &str) -> Self {
+        let data = json!({ "supported": versions(), "requested": asked });
+        Self { data: Some(data), ..Self::new(UNSUPPORTED_VERSION, "Unsupported protocol version") }
+    }
+
+    /// MCP 2026-07-28, "Streamable HTTP".
+    const fn status(&self) -> StatusCode {
+        match self.code {
+            METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+            INTERNAL_ERROR => StatusCode::OK,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+fn versions() -> Vec<&'static str> {
+    std::iter::once(STATELESS).chain(WITH_HANDSHAKE).collect()
+}
+
+/// What is to be known of a request's client.
+#[derive(Clone, Copy)]
+struct Client {
+    /// Whether it speaks [`STATELESS`].
+    is_stateless: bool,
+    /// Whether it opens URLs for its user.
+    opens_urls: bool,
 }
 
 pub(super) async fn door(api: &Api, sessions: &dyn Sessions, agent: &str, request: Request) -> Response {
@@ -56,23 +107,16 @@ pub(super) async fn door(api: &Api, sessions: &dyn Sessions, agent: &str, reques
         Ok(admitted) => admitted,
         Err(refused) => return refused,
     };
-    if let Some(version) = headers.get(VERSION_HEADER)
-        && !VERSIONS.iter().any(|known| version.as_bytes() == known.as_bytes())
-    {
-        let error = RpcError::new(INVALID_REQUEST, format!("this server speaks MCP {}", VERSIONS.join(", ")));
-        return answer(StatusCode::BAD_REQUEST, &Value::Null, Err(error));
-    }
+    let invalid = |error: RpcError| answer(StatusCode::BAD_REQUEST, &Value::Null, Err(error));
     let message = match serde_json::from_slice::<Value>(&body) {
         Ok(Value::Object(message)) => message,
-        Ok(_) => {
-            let error = RpcError::new(INVALID_REQUEST, "a body is one JSON-RPC message");
-            return answer(StatusCode::BAD_REQUEST, &Value::Null, Err(error));
-        }
-        Err(_) => {
-            let error = RpcError::new(PARSE_ERROR, "the body is not JSON");
-            return answer(StatusCode::BAD_REQUEST, &Value::Null, Err(error));
-        }
+        Ok(_) => return invalid(RpcError::new(INVALID_REQUEST, "a body is one JSON-RPC message")),
+        Err(_) => return invalid(RpcError::new(PARSE_ERROR, "the body is not JSON")),
     };
+    let version = header(&headers, VERSION_HEADER);
+    if let Some(version) = version.filter(|version| !versions().contains(version)) {
+        return invalid(RpcError::unsupported(version));
+    }
     let method = message.get("method").and_then(Value::as_str);
     let id = message.get("id").filter(|id| id.is_string() || id.is_i64() || id.is_u64());
     let is_rpc = message.get("jsonrpc").and_then(Value::as_str) == Some("2.0");
@@ -80,25 +124,39 @@ pub(super) async fn door(api: &Api, sessions: &dyn Sessions, agent: &str, reques
         (Some(method), Some(id)) if is_rpc => {
             let none = Map::new();
             let params = message.get("params").and_then(Value::as_object).unwrap_or(&none);
+            if version == Some(STATELESS) {
+                let result = async {
+                    let client = stateless_client(&headers, method, params)?;
+                    Ok(complete(perform(api, &session, method, params, client).await?))
+                };
+                let result = result.await;
+                return answer(result.as_ref().err().map_or(StatusCode::OK, RpcError::status), id, result);
+            }
             if method == "initialize" {
                 return initialize(api, id, params);
             }
-            let opens_urls =
-                headers.get(SESSION_HEADER).is_some_and(|id| id.as_bytes().ends_with(OPENS_URLS.as_bytes()));
-            answer(StatusCode::OK, id, perform(api, &session, method, params, opens_urls).await)
+            let opens_urls = header(&headers, SESSION_HEADER).is_some_and(|id| id.ends_with(OPENS_URLS));
+            let client = Client { is_stateless: false, opens_urls };
+            answer(StatusCode::OK, id, perform(api, &session, method, params, client).await)
         }
         // Notifications, and answers to questions that this server does not ask.
         (Some(_), None) if is_rpc && !message.contains_key("id") => StatusCode::ACCEPTED.into_response(),
         (None, Some(_)) if is_rpc && (message.contains_key("result") || message.contains_key("error")) => {
             StatusCode::ACCEPTED.into_response()
         }
-        _ => {
-            let error = RpcError::new(
-                INVALID_REQUEST,
-                "is no JSON-RPC 2.0 request with a string or a number as its id",
-            );
-            answer(StatusCode::BAD_REQUEST, &Value::Null, Err(error))
-        }
+        _ => invalid(RpcError::new(
+            INVALID_REQUEST,
+            "is no JSON-RPC 2.0 request with a string or a number as its id",
+        )),
+    }
+}
+
+/// The one value of a header; of two, nobody knows which one others go by.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
     }
 }
 
@@ -116,30 +174,76 @@ fn answer(status: StatusCode, id: &Value, result: Result<Value, RpcError>) -> Re
     operations::json(status, &body)
 }
 
+fn server_info() -> Value {
+    json!({ "name": "agent-identity", "version": env!("CARGO_PKG_VERSION") })
+}
+
+fn opens_urls(capabilities: Option<&Value>) -> bool {
+    capabilities
+        .and_then(|capabilities| capabilities.get("elicitation")?.get("url"))
+        .is_some_and(|url| !url.is_null())
+}
+
 fn initialize(api: &Api, id: &Value, params: &Map<String, Value>) -> Response {
     let asked = params.get("protocolVersion").and_then(Value::as_str);
-    let [newest, ..] = VERSIONS;
-    let version = VERSIONS.into_iter().find(|version| asked == Some(version)).unwrap_or(newest);
+    let [newest, ..] = WITH_HANDSHAKE;
+    let version = WITH_HANDSHAKE.into_iter().find(|version| asked == Some(version)).unwrap_or(newest);
     let result = json!({
         "protocolVersion": version,
         "capabilities": { "tools": {} },
-        "serverInfo": { "name": "agent-identity", "version": env!("CARGO_PKG_VERSION") },
+        "serverInfo": server_info(),
     });
     let mut response = answer(StatusCode::OK, id, Ok(result));
-    let opens_urls = params
-        .get("capabilities")
-        .and_then(|capabilities| capabilities.get("elicitation")?.get("url"))
-        .is_some_and(|url| !url.is_null());
-    if opens_urls {
-        add_session(response.headers_mut(), &random::handle(&*api.services.ports().random));
+    if opens_urls(params.get("capabilities")) {
+        let handle = random::handle(&*api.services.ports().random);
+        if let Ok(id) = HeaderValue::from_str(&format!("{handle}{OPENS_URLS}")) {
+            response.headers_mut().insert(SESSION_HEADER, id);
+        }
     }
     response
 }
 
-fn add_session(headers: &mut HeaderMap, handle: &str) {
-    if let Ok(id) = HeaderValue::from_str(&format!("{handle}{OPENS_URLS}")) {
-        headers.insert(SESSION_HEADER, id);
+/// What a request of [`STATELESS`] says of its client. What stands in its headers, for who looks at these alone, must be so.
+fn stateless_client(
+    headers: &HeaderMap,
+    method: &str,
+    params: &Map<String, Value>,
+) -> Result<Client, RpcError> {
+    let meta = |key: &str| params.get("_meta").and_then(|meta| meta.get(key));
+    let (Some(version), Some(capabilities)) = (meta(META_VERSION), meta(META_CAPABILITIES)) else {
+        let message = format!("`params._meta` must have `{META_VERSION}` and `{META_CAPABILITIES}`");
+        return Err(RpcError::new(INVALID_PARAMS, message));
+    };
+    let name = if method == "tools/call" { params.get("name").and_then(Value::as_str) } else { None };
+    let shown_name = header(headers, NAME_HEADER).and_then(plain_header);
+    for (header_name, is_so) in [
+        (VERSION_HEADER, version.as_str() == Some(STATELESS)),
+        (METHOD_HEADER, header(headers, METHOD_HEADER) == Some(method)),
+        (NAME_HEADER, name.is_none() || shown_name.as_deref() == name),
+    ] {
+        if !is_so {
+            let message = format!("the header `{header_name}` does not say what the body does");
+            return Err(RpcError::new(HEADER_MISMATCH, message));
+        }
     }
+    Ok(Client { is_stateless: true, opens_urls: opens_urls(Some(capabilities)) })
+}
+
+/// A header's value, which stands in base64 where it is more than plain text.
+fn plain_header(value: &str) -> Option<String> {
+    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+        Some(encoded) => String::from_utf8(unbase64(encoded)?).ok(),
+        None => Some(value.to_owned()),
+    }
+}
+
+/// A result as [`STATELESS`] wants it.
+fn complete(mut result: Value) -> Value {
+    if let Some(members) = result.as_object_mut() {
+        members.entry("resultType").or_insert_with(|| json!("complete"));
+        members.insert("_meta".to_owned(), json!({ META_SERVER: server_info() }));
+    }
+    result
 }
 
 async fn perform(
@@ -147,12 +251,25 @@ async fn perform(
     session: &ToolSession,
     method: &str,
     params: &Map<String, Value>,
-    opens_urls: bool,
+    client: Client,
 ) -> Result<Value, RpcError> {
     match method {
         "ping" => Ok(json!({})),
-        "tools/list" => list(api, session, params).await,
-        "tools/call" => call(api, session, params, opens_urls).await,
+        "server/discover" if client.is_stateless => Ok(json!({
+            "supportedVersions": versions(),
+            "capabilities": { "tools": {} },
+            "cacheScope": "private",
+            "ttlMs": 0,
+        })),
+        "tools/list" => {
+            let mut tools = list(api, session, params).await?;
+            if let (true, Some(members)) = (client.is_stateless, tools.as_object_mut()) {
+                members.insert("cacheScope".to_owned(), json!("private"));
+                members.insert("ttlMs".to_owned(), json!(0));
+            }
+            Ok(tools)
+        }
+        "tools/call" => call(api, session, params, client).await,
         _ => {
             let method: String = method.chars().take(64).collect();
             Err(RpcError::new(
@@ -182,7 +299,9 @@ async fn list(api: &Api, session: &ToolSession, params: &Map<String, Value>) -> 
         let tools: Vec<Value> = found
             .items
             .iter()
-            .map(|tool| json!({ "name": tool.name, "description": tool.description, "inputSchema": tool.input_schema }))
+            .map(|tool| {
+                json!({ "name": tool.name, "description": tool.description, "inputSchema": tool.input_schema })
+            })
             .collect();
         let mut result = json!({ "tools": tools });
         if let (Some(next), Some(members)) = (found.next_token, result.as_object_mut()) {
@@ -200,7 +319,7 @@ async fn call(
     api: &Api,
     session: &ToolSession,
     params: &Map<String, Value>,
-    opens_urls: bool,
+    client: Client,
 ) -> Result<Value, RpcError> {
     let name = params.get("name").and_then(Value::as_str).and_then(|name| ToolName::parse(name).ok());
     let tool = name.ok_or_else(|| RpcError::new(INVALID_PARAMS, "`name` is not that of a tool"))?;
@@ -209,35 +328,22 @@ async fn call(
         Some(Value::Object(input)) => input.clone(),
         Some(_) => return Err(RpcError::new(INVALID_PARAMS, "`arguments` must be an object")),
     };
-    let call = ToolCall { tool: tool.clone(), input, return_url: None, custom_state: None };
+    // The user was asked before, and this is what came of it.
+    let action = params.get("inputResponses").and_then(|responses| responses.get(CONSENT)?.get("action"));
+    if let Some("decline" | "cancel") = action.and_then(Value::as_str) {
+        return Ok(failed(&format!("The user did not allow the tool `{tool}` to be used in their name.")));
+    }
+    let consent = match params.get("requestState").and_then(Value::as_str) {
+        None => None,
+        Some(state) => Some(SessionUri::parse(state).map_err(|_wrong| {
+            RpcError::new(INVALID_PARAMS, "`requestState` is not what this server has given")
+        })?),
+    };
+    let call = ToolCall { tool: tool.clone(), input, consent, return_url: None, custom_state: None };
     match invoke(api, session, Ok(call)).await {
-        Ok(ToolOutcome::Answered(answer)) => {
-            let is_error = !(200..400).contains(&answer.status);
-            let status = answer.status;
-            let content = match String::from_utf8(answer.body) {
-                Ok(body) if is_error => json!({ "type": "text", "text": format!("HTTP {status}\n{body}") }),
-                Ok(body) => json!({ "type": "text", "text": body }),
-                Err(binary) => binary_content(&tool, &answer.headers, &binary.into_bytes()),
-            };
-            Ok(json!({ "content": [content], "isError": is_error }))
-        }
+        Ok(ToolOutcome::Answered(answer)) => Ok(answered(&tool, answer)),
         Ok(ToolOutcome::Consent { authorization_url, session }) => {
-            let message = format!("The user must first allow the tool `{tool}` to be used in their name.");
-            if opens_urls {
-                let elicitation = json!({
-                    "mode": "url",
-                    "elicitationId": session.as_str(),
-                    "url": authorization_url.expose(),
-                    "message": message,
-                });
-                return Err(RpcError {
-                    data: Some(json!({ "elicitations": [elicitation] })),
-                    ..RpcError::new(URL_ELICITATION_REQUIRED, message)
-                });
-            }
-            let text =
-                format!("{message} Let them open {} and then call it again.", authorization_url.expose());
-            Ok(failed(&text))
+            asks_for_consent(&tool, authorization_url.expose(), session.as_str(), client)
         }
         Ok(ToolOutcome::Failed { code, message }) => Ok(failed(&format!("{}: {message}", code.as_str()))),
         Err(failure) if failure.name == "ResourceNotFoundException" => {
@@ -249,19 +355,50 @@ async fn call(
     }
 }
 
+/// The user must consent first: asked by the client, if it can, or else told by the agent.
+fn asks_for_consent(tool: &ToolName, url: &str, session: &str, client: Client) -> Result<Value, RpcError> {
+    let message = format!("The user must first allow the tool `{tool}` to be used in their name.");
+    match client {
+        Client { is_stateless: true, opens_urls: true } => {
+            let params = json!({ "mode": "url", "message": message, "url": url });
+            Ok(json!({
+                "resultType": "input_required",
+                "inputRequests": { CONSENT: { "method": "elicitation/create", "params": params } },
+                "requestState": session,
+            }))
+        }
+        Client { is_stateless: false, opens_urls: true } => {
+            let elicitation =
+                json!({ "mode": "url", "elicitationId": session, "url": url, "message": message });
+            let data = Some(json!({ "elicitations": [elicitation] }));
+            Err(RpcError { data, ..RpcError::new(URL_ELICITATION_REQUIRED, message) })
+        }
+        Client { opens_urls: false, .. } => {
+            Ok(failed(&format!("{message} Let them open {url} and then call it again.")))
+        }
+    }
+}
+
+fn answered(tool: &ToolName, answer: ToolAnswer) -> Value {
+    let ToolAnswer { status, headers, body } = answer;
+    let is_error = !(200..400).contains(&status);
+    let content = match String::from_utf8(body) {
+        Ok(body) if is_error => json!({ "type": "text", "text": format!("HTTP {status}\n{body}") }),
+        Ok(body) => json!({ "type": "text", "text": body }),
+        Err(binary) => binary_content(tool, &headers, &binary.into_bytes()),
+    };
+    json!({ "content": [content], "isError": is_error })
+}
+
 fn failed(text: &str) -> Value {
     json!({ "content": [{ "type": "text", "text": text }], "isError": true })
 }
 
 /// What is no text: an image or a sound as such, anything else as a resource of the tool's.
-fn binary_content(
-    tool: &ToolName,
-    headers: &std::collections::BTreeMap<String, String>,
-    body: &[u8],
-) -> Value {
+fn binary_content(tool: &ToolName, headers: &BTreeMap<String, String>, body: &[u8]) -> Value {
     let kind = headers.get("content-type").and_then(|it| it.split(';').next()).map(str::trim);
     let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or("application/octet-stream");
-    let data = agent_identity_core::encoding::base64(body);
+    let data = base64(body);
     match kind.split('/').next() {
         Some(media @ ("image" | "audio")) => json!({ "type": media, "data": data, "mimeType": kind }),
         _ => json!({

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use agent_identity_core::consent::SessionUri;
 use agent_identity_core::encoding::base64;
 use agent_identity_core::error::FieldError;
 use agent_identity_core::grant::{Pattern, Principal};
@@ -285,11 +286,13 @@ pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Res
 /// What a call says besides its tool.
 pub(crate) fn call(body: &Members, tool: Option<ToolName>) -> Option<ToolCall> {
     let input = document(body, "input");
+    let consent = body.text("sessionUri", SessionUri::parse);
     let return_url = body.text("resourceOauth2ReturnUrl", ReturnUrl::parse);
     let custom_state = body.text("customState", secret(1, 4096));
     Some(ToolCall {
         tool: tool?,
         input: input?.unwrap_or_default(),
+        consent: consent?,
         return_url: return_url?,
         custom_state: custom_state?,
     })
