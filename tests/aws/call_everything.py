@@ -20,7 +20,7 @@ from harness.places import BOOTSTRAPS
 from harness.product import command
 from harness.stories import (
     FRONT_END_AUDIENCE, Consent, custom_config, machine_token, make_machine_provider, make_user_provider, make_workload,
-    sign_in, stored_token, workload_token, workload_token_for_jwt,
+    sign_in, sign_in_at_vendor, stored_token, workload_token, workload_token_for_jwt,
 )  # fmt: skip
 from harness.vendor import Vendor
 from harness.wire import Caller
@@ -60,7 +60,7 @@ def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
     """The calls, and those after lost answers."""
     trusted = f"issuer={vendor.issuer},audience={FRONT_END_AUDIENCE}"
     functions = RecordedFunctions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted}).start()
-    behind_iam = RecordedFunctions(environment={
+    behind_iam = RecordedFunctions((vendor.address,), environment={
         "AGENT_IDENTITY_PRINCIPAL": "iam", "AGENT_IDENTITY_API_ID": "testapi",
     }).start()  # fmt: skip
     try:
@@ -76,8 +76,9 @@ def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
         lose_grants(functions, caller, vendor, app, fresh)
         bring_back_a_secret(functions, caller, fresh)
         get_from_a_new_process(functions, caller, vendor, app, fresh)
+        call_tools(functions, caller, vendor, app, fresh)
         caller.close()
-        use_iam(behind_iam, fresh)
+        use_iam(behind_iam, vendor, fresh)
         calls = functions.calls | behind_iam.calls
     finally:
         functions.stop()
@@ -127,7 +128,9 @@ def authorize(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fres
     for _ in range(2):
         answer = functions.pools["authorizer"].invoke(event)
         assert answer["isAuthorized"] is True
-    get_new_api_key(caller, answer["context"]["workloadAccessToken"], fresh, functions.pools["tokens"].stop)
+    minted = answer["context"]["workloadAccessToken"]
+    get_new_api_key(caller, minted, fresh, functions.pools["tokens"].stop)
+    call_an_open_tool(caller, agent, minted, vendor, fresh)
     # Its issuer is asked, and then it is for no audience.
     opaque, before = sign_in(vendor, "ada", resource=None)["access_token"], vendor.introspections()
     assert caller.call("GetWorkloadAccessTokenForJWT", workloadName=agent, userToken=opaque).status == 401
@@ -302,6 +305,78 @@ def get_from_a_new_process(functions: RecordedFunctions, caller: Caller, vendor:
     get_new_api_key(caller, alone, fresh, functions.pools["tokens"].stop)
 
 
+def call_an_open_tool(caller: Caller, agent: str, wat: str, vendor: Vendor, fresh: Any) -> None:
+    """A tool without a credential."""
+    name, request = fresh("tool"), {"method": "GET", "url": f"http://{vendor.address}/.well-known/openid-configuration"}
+    caller.ok("PutTool", name=name, inputSchema={"type": "object"}, allowedWorkloads=[agent], request=request)
+    assert caller.ok("InvokeTool", workloadIdentityToken=wat, toolName=name)["statusCode"] == 200
+
+
+def call_tools(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app: App, fresh: Any) -> None:
+    """Tools with each kind of credential, kept by us or by others, for who has signed and for a user behind the authorizer. Their
+    API is the vendor's own."""
+    agent, user = make_workload(caller, fresh("agent"), app.return_url), fresh("user")
+    hosts = {"agent-identity:injectable-hosts": vendor.address}
+    people, machine, weather = (fresh(name) for name in ("people", "machine", "weather"))
+    secret, proves = planted.new_secret("client secret"), {"token_endpoint_auth_method": "client_secret_post"}
+    for name in (people, machine):
+        made = caller.ok(
+            "CreateOauth2CredentialProvider", name=name, credentialProviderVendor="CustomOauth2", tags=hosts,
+            oauth2ProviderConfigInput=custom_config(vendor, name, secret, clientAuthenticationMethod="CLIENT_SECRET_POST"),
+        )  # fmt: skip
+        of_users = {"redirect_uris": [made["callbackUrl"]]} if name == people else {}
+        vendor.register_client(name, client_secret=secret, **proves, **of_users)
+    signing = fresh("signing")
+    config, metadata = external_key(functions, signing)
+    caller.ok(
+        "CreateOauth2CredentialProvider", name=signing, credentialProviderVendor="CustomOauth2", tags=hosts,
+        oauth2ProviderConfigInput=custom_config(vendor, signing, None, **config),
+    )  # fmt: skip
+    vendor.register_client(signing, **metadata)
+    arn = put_external_secret(functions, weather, json.dumps({"key": planted.new_secret("API key")}))
+    reference = {"apiKeySecretSource": "EXTERNAL", "apiKeySecretConfig": {"secretId": arn, "jsonKey": "key"}}
+    caller.ok("CreateApiKeyCredentialProvider", name=weather, tags=hosts, **reference)
+    scopes, tools = ["openid", "things.read"], {}
+    for provider, flow, path in ((people, "USER_FEDERATION", "/api/things"), (machine, "M2M", "/api/things"), (signing, "M2M", "/api/things"), (weather, "API_KEY", "/api/weather")):
+        name = tools[provider] = fresh("tool")
+        credential = {"providerName": provider, "flow": flow} | ({} if flow == "API_KEY" else {"scopes": scopes[-1:] if flow == "M2M" else scopes})
+        for _ in range(2):
+            caller.ok(
+                "PutTool", name=name, inputSchema={"type": "object"}, allowedWorkloads=[agent],
+                request={"method": "GET", "url": f"http://{vendor.address}{path}"}, credential=credential,
+            )  # fmt: skip
+        caller.ok("GetTool", name=name)
+    caller.ok("ListTools", workloadName=agent, maxResults=1)
+    wat = workload_token(caller, agent, user)
+
+    def invoke(provider: str, **more: Any) -> Any:
+        return caller.ok("InvokeTool", workloadIdentityToken=wat, toolName=tools[provider], **more)
+
+    asked = invoke(people, resourceOauth2ReturnUrl=app.return_url)
+    browser = Browser()
+    sign_in_at_vendor(browser, browser.submit(browser.get(asked["authorizationUrl"])), user)
+    invoke(people, sessionUri=asked["sessionUri"])
+    caller.ok("CompleteResourceTokenAuth", sessionUri=asked["sessionUri"], userIdentifier={"userId": user})
+    assert invoke(people, sessionUri=asked["sessionUri"])["statusCode"] == 200
+    functions.pools["gateway"].stop()
+    assert invoke(people)["statusCode"] == invoke(machine)["statusCode"] == invoke(signing)["statusCode"] == 200
+    # What its owner keeps is none of the vendor's: the key is read once more, and that is said.
+    assert caller.call("InvokeTool", workloadIdentityToken=wat, toolName=tools[weather]).status == 403
+    # A token that its API does not take would be replaced; that its grant has died is told.
+    vendor.revoke(planted.plant(stored_token(caller, wat, people).json["accessToken"], "access token"), people, secret)
+    assert vendor.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"] <= 1
+    assert caller.call("InvokeTool", workloadIdentityToken=wat, toolName=tools[people]).status == 403
+    [key] = [it["userKey"] for it in caller.ok("ListConnections", workloadName=agent)["connections"]]
+    session = {"agentId": agent, "userId": key, "issuer": vendor.issuer, "subject": user, "scopes": "", "expiresAt": int(time.time()) + 600}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    event = http_event("POST", f"/agents/{agent}/mcp", [("host", "api.example")], json.dumps(message).encode(), authorizer={"lambda": session})
+    listed = json.loads(functions.pools["gateway"].invoke(event)["body"])
+    assert "result" in listed, listed
+    assert {it["name"] for it in listed["result"]["tools"]} == set(tools.values())
+    for name in tools.values():
+        caller.ok("DeleteTool", name=name)
+
+
 def get_new_api_key(caller: Caller, wat: str, fresh: Any, before: Any) -> None:
     name, key = fresh("weather"), planted.new_secret("API key")
     caller.ok("CreateApiKeyCredentialProvider", name=name, apiKey=key)
@@ -309,12 +384,14 @@ def get_new_api_key(caller: Caller, wat: str, fresh: Any, before: Any) -> None:
     assert caller.ok("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=name)["apiKey"] == key
 
 
-def use_iam(functions: RecordedFunctions, fresh: Any) -> None:
+def use_iam(functions: RecordedFunctions, vendor: Vendor, fresh: Any) -> None:
     """A caller whose grants are those of an IAM role, at both functions that have callers."""
-    functions.command("principals", "put", ROLE, "--grant", "admin,mint-jwt,read")
+    functions.command("principals", "put", ROLE, "--grant", "admin,mint-jwt,use,read")
     functions.command("principals", "list")
     caller = functions.caller(functions.iam_credentials(SESSION))
-    wat = workload_token(caller, make_workload(caller, fresh("agent")))
+    agent = make_workload(caller, fresh("agent"))
+    wat = workload_token(caller, agent)
     get_new_api_key(caller, wat, fresh, functions.pools["tokens"].stop)
+    call_an_open_tool(caller, agent, wat, vendor, fresh)
     caller.close()
     functions.command("principals", "delete", ROLE)

@@ -225,6 +225,7 @@ TITLES = {
     "authorizer": "The authorizer function",
     "credentials": "The credentials function",
     "tokens": "The tokens function",
+    "gateway": "The gateway function",
     "refresh": "The refresh function",
     "command line": "The command line, with `--store dynamodb`",
 }

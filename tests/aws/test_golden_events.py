@@ -9,7 +9,7 @@ from harness.functions import Instance
 from harness.places import REPOSITORY
 
 EVENTS = REPOSITORY / "infra" / "events"
-FUNCTIONS = ["credentials", "tokens", "refresh", "authorizer", "sample"]
+FUNCTIONS = ["credentials", "tokens", "gateway", "refresh", "authorizer", "sample"]
 NONSENSE = [None, [], "text", 7, {}, {"Records": None}, {"version": "2.0"}, {"source": "somebody.else"}, {"body": "x" * 100_000}]
 
 
@@ -49,7 +49,7 @@ def test_nonsense_is_answered_and_the_process_lives_on(instances, function, even
 @pytest.mark.parametrize("function", FUNCTIONS[:-1])
 def test_d1_a_function_that_is_not_told_who_says_who_calls_does_not_start(functions, function):
     environment = dict(functions.environment)
-    missing = "AGENT_IDENTITY_PRINCIPAL" if function in ("credentials", "tokens") else "AGENT_IDENTITY_TABLE"
+    missing = "AGENT_IDENTITY_PRINCIPAL" if function in ("credentials", "tokens", "gateway") else "AGENT_IDENTITY_TABLE"
     del environment[missing]
     broken = Instance(function, environment)
     try:

@@ -267,10 +267,12 @@ class Functions:
             "AGENT_IDENTITY_PRINCIPAL": "access-keys",
             "AGENT_IDENTITY_EGRESS_ALLOW": ",".join(self.allow_egress),
         } | self.environment
-        self.pools = {name: Pool(name, self.environment) for name in ("credentials", "tokens", "refresh")}
+        self.pools = {name: Pool(name, self.environment) for name in ("credentials", "tokens", "gateway", "refresh")}
         return self
 
     def pool_of(self, path: str) -> Pool:
+        if path == "/identities/InvokeTool":
+            return self.pools["gateway"]
         is_data = path in DATA_PLANE or path.startswith(CALLBACK)
         return self.pools["tokens" if is_data else "credentials"]
 

@@ -177,9 +177,10 @@ class Vendor:
         """How many refresh tokens of a user would still be taken. Asking ends them."""
         return self.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"]
 
-    def revoke(self, token: str, client_id: str) -> None:
-        """As the client that has no secret (RFC 7009)."""
-        form = urlencode({"token": token, "client_id": client_id}).encode()
+    def revoke(self, token: str, client_id: str, client_secret: str | None = None) -> None:
+        """As this client (RFC 7009), which may have no secret."""
+        proof = {} if client_secret is None else {"client_secret": client_secret}
+        form = urlencode({"token": token, "client_id": client_id} | proof).encode()
         with urllib.request.urlopen(f"{self.issuer}/token/revocation", form, timeout=10, context=self.trust) as response:
             assert response.status == 200
 

@@ -18,6 +18,7 @@ FUNCTIONS = {
     "AuthorizerFunction": "authorizer",
     "CredentialsFunction": "credentials",
     "TokensFunction": "tokens",
+    "GatewayFunction": "gateway",
     "RefreshFunction": "refresh",
     "SampleFunction": "sample",
 }
@@ -30,7 +31,7 @@ BROWSER_ROUTES = {
 }
 
 # Behind the Lambda authorizer.
-AUTHORIZED_ROUTES = {"GET /sample"}
+AUTHORIZED_ROUTES = {"GET /sample", "POST /agents/{agentId}/tools/{tool}", "POST /agents/{agentId}/mcp"}
 
 # `*` as a resource, and why.
 STAR_RESOURCES = {
@@ -355,6 +356,9 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
     } | BROWSER_ROUTES
     expected = dict.fromkeys(tokens, "TokensFunction") | {
         "POST /identities/{operation}": "CredentialsFunction",
+        "POST /identities/InvokeTool": "GatewayFunction",
+        "POST /agents/{agentId}/tools/{tool}": "GatewayFunction",
+        "POST /agents/{agentId}/mcp": "GatewayFunction",
         "GET /sample": "SampleFunction",
     }
     found = {}
@@ -370,10 +374,19 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
 
 
 @rule
-def the_sample_authorizer_depends_on_what_it_says(template: dict[str, Json]) -> Iterator[str]:
-    for name, authorizer in everything(template).of_type("AWS::ApiGatewayV2::Authorizer").items():
+def an_authorizer_depends_on_what_it_says(template: dict[str, Json]) -> Iterator[str]:
+    decided = everything(template)
+    for name, authorizer in decided.of_type("AWS::ApiGatewayV2::Authorizer").items():
         sources = [source.lower() for source in authorizer.get("IdentitySource", [])]
-        for needed in ("$request.header.authorization", "$request.header.x-agent-id"):
+        routes = [
+            route["RouteKey"] for route in decided.of_type("AWS::ApiGatewayV2::Route").values()
+            if route.get("AuthorizerId") == {"Ref": name}
+        ]  # fmt: skip
+        # A path is no identity source here: who goes by it has nothing cached.
+        by_path = bool(routes) and all("/{agentId}/" in route for route in routes)
+        if by_path and authorizer.get("AuthorizerResultTtlInSeconds") != 0:
+            yield f"{name}: the agent in the path is not in the key of what is cached (D14)"
+        for needed in ("$request.header.authorization", *([] if by_path else ["$request.header.x-agent-id"])):
             if needed not in sources:
                 yield f"{name}: {needed} is no identity source (D14)"
         if authorizer.get("AuthorizerPayloadFormatVersion") != "2.0":

@@ -16,7 +16,7 @@ DECIDED = everything(load())
 CORE = Path(__file__).resolve().parents[2] / "shared" / "core" / "src" / "store.rs"
 
 ROLES = {function: statements(DECIDED, role_of(DECIDED, function)) for function in (
-    "AuthorizerFunction", "CredentialsFunction", "TokensFunction", "RefreshFunction", "SampleFunction"
+    "AuthorizerFunction", "CredentialsFunction", "TokensFunction", "GatewayFunction", "RefreshFunction", "SampleFunction"
 )}
 KEY_POLICY = DECIDED.resources["VaultKey"]["Properties"]["KeyPolicy"]["Statement"]
 EXTERNAL_SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:billing/stripe-AbCdEf"
@@ -100,6 +100,7 @@ def test_d16_an_authorizer_with_keys_unwraps_them_and_nothing_else() -> None:
         "AuthorizerFunction": {"kms:Decrypt"},
         "CredentialsFunction": {"kms:Encrypt"},
         "TokensFunction": {"kms:Decrypt"},
+        "GatewayFunction": {"kms:Decrypt"},
     }
     for function, policy in ROLES.items():
         for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant"):
@@ -153,8 +154,8 @@ def test_the_control_plane_does_not_read_users_tokens() -> None:
 
 
 def test_the_data_plane_and_refresh_do_not_write_who_may_do_what() -> None:
-    for function in ("TokensFunction", "RefreshFunction"):
-        for kind in ("access-key", "principal", "workload", "oauth2-provider", "api-key-provider", "authorizer"):
+    for function in ("TokensFunction", "GatewayFunction", "RefreshFunction"):
+        for kind in ("access-key", "principal", "workload", "oauth2-provider", "api-key-provider", "authorizer", "tool", "tool-name"):
             assert not any(row(function, action, f"{kind}#x") for action in WRITES)
     # Who is offboarded is blocked by the function that deletes their connections (docs/adr/0030).
     writes = [(function, action) for function in ROLES for action in WRITES if row(function, action, "denial#x")]
@@ -172,13 +173,20 @@ def test_each_plane_deletes_what_it_keeps_and_nothing_else() -> None:
             assert deletes == (ends if function in ("TokensFunction", "RefreshFunction") else set()), function
 
 
+def test_who_calls_tools_neither_changes_them_nor_ends_a_connection() -> None:
+    for kind in ("tool", "tool-name", "user-key", "denial", "connection-entry"):
+        assert not any(row("GatewayFunction", action, f"{kind}#x") for action in WRITES), kind
+    assert not row("GatewayFunction", "dynamodb:DeleteItem", "connection#x")
+    assert [function for function in ROLES if row(function, "dynamodb:PutItem", "tool#x")] == ["CredentialsFunction"]
+
+
 def test_a_consent_may_check_its_workload_and_not_write_it() -> None:
     assert row("TokensFunction", "dynamodb:ConditionCheckItem", "workload#x")
     assert not any(row("TokensFunction", action, "workload#x") for action in WRITES)
 
 
 def test_d18_the_audit_trail_grows_and_only_refresh_signs_it() -> None:
-    append = ["CredentialsFunction", "TokensFunction", "RefreshFunction"]
+    append = ["CredentialsFunction", "TokensFunction", "GatewayFunction", "RefreshFunction"]
     assert [function for function in ROLES if row(function, "dynamodb:PutItem", "audit#7#a")] == append
     for function, policy in ROLES.items():
         assert not row(function, "dynamodb:DeleteItem", "audit#7#a") and not row(function, "dynamodb:Query", "audit#7#a")
@@ -201,7 +209,7 @@ def test_only_refresh_looks_for_what_is_due() -> None:
 def test_d2_secrets_and_keys_of_others_only_with_the_tag(function: str) -> None:
     policy = ROLES[function]
     # Who uses them; naming one in a provider looks at nothing.
-    may_use = function in ("TokensFunction", "RefreshFunction")
+    may_use = function in ("TokensFunction", "GatewayFunction", "RefreshFunction")
     assert allows(policy, "secretsmanager:GetSecretValue", EXTERNAL_SECRET, TAG) == may_use
     assert allows(policy, "kms:Sign", EXTERNAL_KEY, TAG) == may_use
     assert not allows(policy, "secretsmanager:GetSecretValue", EXTERNAL_SECRET)
@@ -244,7 +252,7 @@ def test_the_key_encrypts_secrets_through_secrets_manager_alone() -> None:
             assert allows(policy, action, resource, via("secretsmanager"))
             assert not allows(policy, action, resource, via("ssm"))
         assert not allows(policy, "kms:CreateGrant", resource, via("secretsmanager"))
-    for function in ("TokensFunction", "RefreshFunction"):
+    for function in ("TokensFunction", "GatewayFunction", "RefreshFunction"):
         assert allows(ROLES[function], "kms:Decrypt", "VaultKey.Arn", via("secretsmanager"))
         assert not allows(ROLES[function], "kms:GenerateDataKey", "VaultKey.Arn", via("secretsmanager"))
 
@@ -261,6 +269,7 @@ def test_roles_use_the_key_for_our_vault_alone(function: str) -> None:
     expected = {
         "CredentialsFunction": {"kms:Decrypt", "kms:Encrypt"},
         "TokensFunction": {"kms:Decrypt", "kms:Encrypt"},
+        "GatewayFunction": {"kms:Decrypt", "kms:Encrypt"},
         "RefreshFunction": {"kms:Decrypt"},
     }.get(function, set())
     for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant", "kms:PutKeyPolicy"):
@@ -276,7 +285,7 @@ def test_only_refresh_uses_the_queue() -> None:
 
 @pytest.mark.parametrize("function", ROLES)
 def test_each_writes_its_own_log(function: str) -> None:
-    for other in ("Authorizer", "Credentials", "Tokens", "Refresh", "Sample"):
+    for other in ("Authorizer", "Credentials", "Tokens", "Gateway", "Refresh", "Sample"):
         own = function == f"{other}Function"
         assert allows(ROLES[function], "logs:PutLogEvents", f"{other}Logs.Arn") == own
         assert not allows(ROLES[function], "logs:CreateLogGroup", f"{other}Logs.Arn")

@@ -192,22 +192,22 @@ BREAKS: list[tuple[rules.Rule, str, Callable[[Json], None]]] = [
     (rules.operations_reach_their_function, "payload 1.0", put("TokensIntegration.PayloadFormatVersion", "1.0")),
     (rules.operations_reach_their_function, "an operation less", take("/Resources/CompleteResourceTokenAuthRoute")),
     (
-        rules.the_sample_authorizer_depends_on_what_it_says,
+        rules.an_authorizer_depends_on_what_it_says,
         "the agent is no identity source",
         put("SampleAuthorizer.IdentitySource", ["$request.header.Authorization"]),
     ),
     (
-        rules.the_sample_authorizer_depends_on_what_it_says,
+        rules.an_authorizer_depends_on_what_it_says,
         "AWS's own TTL",
         take("SampleAuthorizer.AuthorizerResultTtlInSeconds"),
     ),
     (
-        rules.the_sample_authorizer_depends_on_what_it_says,
+        rules.an_authorizer_depends_on_what_it_says,
         "cached simple responses",
         put("SampleAuthorizer.AuthorizerResultTtlInSeconds", 300),
     ),
     (
-        rules.the_sample_authorizer_depends_on_what_it_says,
+        rules.an_authorizer_depends_on_what_it_says,
         "payload 1.0",
         put("SampleAuthorizer.AuthorizerPayloadFormatVersion", "1.0"),
     ),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent_identity_api::{
     AccessKeys, Api, Authenticate, CancellationToken, GatewayCaller, Hosts, IamPrincipals, RequestId,
-    Surface, TaskTracker,
+    Surface, TaskTracker, agent_routes,
 };
 use agent_identity_aws::EventBridgeEvents;
 use axum::Router;
@@ -15,8 +15,8 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt as _, Response, service_fn};
 use tower::ServiceExt as _;
 
-use crate::{PrincipalSource, variable};
-use crate::{StartError, start};
+use crate::session::{BehindAuthorizer, Verified};
+use crate::{PrincipalSource, StartError, start, variable};
 
 /// Runs a function that serves this part of the operations, one request at a time or, on managed instances, several.
 ///
@@ -38,7 +38,8 @@ pub async fn serve<S: Surface>() -> Result<(), StartError> {
             work: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
-        Ok(Function { router: agent_identity_api::router::<S>(api, Router::new()), events: composed.events })
+        let more = if S::TOOLS { agent_routes(Arc::new(BehindAuthorizer)) } else { Router::new() };
+        Ok(Function { router: agent_identity_api::router::<S>(api, more), events: composed.events })
     })?;
     lambda_http::run_concurrent(service_fn(move |request| {
         let function = function.clone();
@@ -56,7 +57,7 @@ struct Function {
 impl Function {
     async fn answer(&self, request: Request) -> Response<Body> {
         let context = request.lambda_context();
-        let caller = caller(&request);
+        let (caller, verified) = (caller(&request), verified(&request));
         let (mut parts, body) = request.into_parts();
         // The path alone, as on a laptop: the host stands in its header.
         if let Some(path) = parts.uri.path_and_query() {
@@ -65,6 +66,9 @@ impl Function {
         parts.extensions.insert(RequestId(context.request_id));
         if let Some(caller) = caller {
             parts.extensions.insert(caller);
+        }
+        if let Some(verified) = verified {
+            parts.extensions.insert(verified);
         }
         let body = match body {
             Body::Text(text) => axum::body::Body::from(text),
@@ -105,4 +109,12 @@ fn caller(request: &Request) -> Option<GatewayCaller> {
         account_id: context.account_id.clone().unwrap_or_default(),
         user_arn: iam.user_arn.clone()?,
     })
+}
+
+/// Whom our authorizer has verified, if it was in front.
+fn verified(request: &Request) -> Option<Verified> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => Verified::of(&context.authorizer.as_ref()?.fields),
+        _ => None,
+    }
 }

@@ -9,6 +9,8 @@ mod environment;
 mod http;
 #[cfg(feature = "runtime")]
 mod refresh;
+#[cfg(feature = "runtime")]
+mod session;
 
 pub use compose::{Composed, SignerOf, kms_signer};
 pub use environment::{Environment, EnvironmentError, PrincipalSource, variable};

@@ -213,8 +213,9 @@ impl Services {
     /// The tools that the agent of a verified session may call.
     ///
     /// # Errors
-    /// `Validation` on the page's token.
+    /// `Unauthorized` once the session has ended; `Validation` on the page's token.
     pub async fn tools_in_session(&self, session: &ToolSession, page: &PageRequest) -> Result<Page<Tool>> {
+        self.bearer_of_session(session).await?.alive(self.now())?;
         self.tools_of(&session.agent, page).await
     }
 

@@ -25,6 +25,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("lambda", &["api", "aws", "core", "egress", "jose", "service", "system", "telemetry"]),
     ("authorizer", &["aws", "core", "egress", "inbound", "jose", "system", "telemetry"]),
     ("credentials", &["api", "lambda"]),
+    ("gateway", &["api", "lambda"]),
     ("hello", &[]),
     ("raw-verify", &[]),
     ("refresh", &["lambda"]),
