@@ -6,6 +6,7 @@ import pytest
 
 from harness import model, planted
 from harness.functions import Functions, Instance, http_event
+from harness.quick_start import run_quick_start
 from harness.stories import FRONT_END_AUDIENCE, make_workload, sign_in, workload_token
 from harness.upstream import Upstream
 
@@ -116,3 +117,12 @@ def test_each_function_has_its_own_operations(functions, caller, agent, tool):
         assert answer["statusCode"] == 404 and "`gateway`" in answer["body"]
     answer = functions.pools["gateway"].invoke(http_event("POST", "/identities/oauth2/token", [("host", "api.example")], body))
     assert answer["statusCode"] == 404 and "`tokens`" in answer["body"]
+
+
+def test_the_quick_start_of_the_seed_document(functions, vendor, upstream, fresh):
+    key = functions.credentials()
+    said = run_quick_start(vendor, upstream, fresh("salesforce"), {
+        "AWS_ENDPOINT_URL": functions.url, "AWS_ACCESS_KEY_ID": key.access_key_id, "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+        "AWS_REGION": key.region,
+    })  # fmt: skip
+    assert said["headers"]["authorization"] == "Bearer [redacted]"

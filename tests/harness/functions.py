@@ -59,9 +59,17 @@ class Instance:
     """One execution environment: a bootstrap under the emulator, which gives it one event at a time."""
 
     def __init__(self, function: str, environment: dict[str, str]):
-        self.function = function
+        self.function, self.environment = function, environment
+        # Between the choice of a port and its use somebody else may take it.
+        for _ in range(3):
+            self._start()
+            if self._listens():
+                return
+        raise AssertionError(f"{function} found no free port: {self.log.read_text(errors='replace')}")
+
+    def _start(self) -> None:
         self.port = free_port()
-        self.log = log_file(f"function-{function}")
+        self.log = log_file(f"function-{self.function}")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
@@ -69,19 +77,25 @@ class Instance:
                     "--runtime-interface-emulator-address", f"127.0.0.1:{self.port}",
                     "--runtime-api-address", f"127.0.0.1:{free_port()}",
                     "--log-level", "error",
-                    str(BOOTSTRAPS / function),
+                    str(BOOTSTRAPS / self.function),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=plain_environment(**environment, AWS_LAMBDA_FUNCTION_TIMEOUT="60"),
+                env=plain_environment(**self.environment, AWS_LAMBDA_FUNCTION_TIMEOUT="60"),
             )  # fmt: skip
+
+    def _listens(self) -> bool:
+        """False when its port was taken."""
         deadline = time.monotonic() + 20
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
+                return True
             except OSError:
-                assert self.process.poll() is None, f"{function} did not start: {self.log.read_text(errors='replace')}"
-                assert time.monotonic() < deadline, f"{function} does not listen"
+                if self.process.poll() is not None:
+                    said = self.log.read_text(errors="replace")
+                    assert "address already in use" in said, f"{self.function} did not start: {said}"
+                    return False
+                assert time.monotonic() < deadline, f"{self.function} does not listen"
                 time.sleep(0.02)
 
     def invoke(self, event: Any) -> Any:

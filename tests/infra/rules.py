@@ -356,6 +356,7 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
     } | BROWSER_ROUTES
     expected = dict.fromkeys(tokens, "TokensFunction") | {
         "POST /identities/{operation}": "CredentialsFunction",
+        "ANY /tags/{resourceArn+}": "CredentialsFunction",
         "POST /identities/InvokeTool": "GatewayFunction",
         "POST /agents/{agentId}/tools/{tool}": "GatewayFunction",
         "POST /agents/{agentId}/mcp": "GatewayFunction",

@@ -27,6 +27,11 @@ impl Members {
         Self { path: String::new(), map, errors: Arc::default() }
     }
 
+    /// The members themselves.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.map
+    }
+
     fn errors(&self) -> MutexGuard<'_, Vec<FieldError>> {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }

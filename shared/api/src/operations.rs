@@ -7,6 +7,7 @@ mod credential;
 mod network;
 mod oauth2_provider;
 mod shapes;
+mod tags;
 mod token_vault;
 pub(crate) mod tool;
 mod user;
@@ -54,11 +55,14 @@ impl Plane {
     }
 }
 
+/// How the paths of tags are written, each of which ends with an ARN.
+const TAGS: &str = "/tags/{resourceArn}";
+
 /// An operation under way.
 type Working<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
 
 macro_rules! operations {
-    ($($variant:ident $plane:ident $path:literal $status:ident => $module:ident::$handler:ident,)*) => {
+    ($($variant:ident $plane:ident $method:ident $path:literal $status:ident => $module:ident::$handler:ident,)*) => {
         /// The operations, by their names on the wire.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Operation { $($variant,)* }
@@ -68,14 +72,20 @@ macro_rules! operations {
             const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             fn of(method: &Method, path: &str) -> Option<Self> {
+                let path = if path.starts_with(tags::PREFIX) { TAGS } else { path };
                 match path {
-                    $($path if method == Method::POST => Some(Self::$variant),)*
+                    $($path if method == Method::$method => Some(Self::$variant),)*
                     _ => None,
                 }
             }
 
             const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            #[cfg(test)]
+            const fn method(self) -> Method {
+                match self { $(Self::$variant => Method::$method,)* }
             }
 
             #[cfg(test)]
@@ -121,46 +131,49 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateWorkloadIdentity Control "/identities/CreateWorkloadIdentity" CREATED => workload::create,
-    GetWorkloadIdentity Control "/identities/GetWorkloadIdentity" OK => workload::get,
-    UpdateWorkloadIdentity Control "/identities/UpdateWorkloadIdentity" OK => workload::update,
-    DeleteWorkloadIdentity Control "/identities/DeleteWorkloadIdentity" NO_CONTENT => workload::delete,
-    ListWorkloadIdentities Control "/identities/ListWorkloadIdentities" OK => workload::list,
-    CreateApiKeyCredentialProvider Control "/identities/CreateApiKeyCredentialProvider" CREATED => api_key_provider::create,
-    GetApiKeyCredentialProvider Control "/identities/GetApiKeyCredentialProvider" OK => api_key_provider::get,
-    UpdateApiKeyCredentialProvider Control "/identities/UpdateApiKeyCredentialProvider" OK => api_key_provider::update,
-    DeleteApiKeyCredentialProvider Control "/identities/DeleteApiKeyCredentialProvider" NO_CONTENT => api_key_provider::delete,
-    ListApiKeyCredentialProviders Control "/identities/ListApiKeyCredentialProviders" OK => api_key_provider::list,
-    CreateOauth2CredentialProvider Control "/identities/CreateOauth2CredentialProvider" CREATED => oauth2_provider::create,
-    GetOauth2CredentialProvider Control "/identities/GetOauth2CredentialProvider" OK => oauth2_provider::get,
-    UpdateOauth2CredentialProvider Control "/identities/UpdateOauth2CredentialProvider" OK => oauth2_provider::update,
-    DeleteOauth2CredentialProvider Control "/identities/DeleteOauth2CredentialProvider" NO_CONTENT => oauth2_provider::delete,
-    ListOauth2CredentialProviders Control "/identities/ListOauth2CredentialProviders" OK => oauth2_provider::list,
-    PutAuthorizer Control "/identities/PutAuthorizer" OK => authorizer::put,
-    GetAuthorizer Control "/identities/GetAuthorizer" OK => authorizer::get,
-    DeleteAuthorizer Control "/identities/DeleteAuthorizer" NO_CONTENT => authorizer::delete,
-    ListAuthorizers Control "/identities/ListAuthorizers" OK => authorizer::list,
-    GetTokenVault Control "/identities/get-token-vault" OK => token_vault::get,
-    SetTokenVaultCMK Control "/identities/set-token-vault-cmk" OK => token_vault::set_cmk,
-    BlockUser Control "/identities/BlockUser" OK => user::block,
-    UnblockUser Control "/identities/UnblockUser" OK => user::unblock,
-    SignOutUser Control "/identities/SignOutUser" OK => user::sign_out,
-    GetWorkloadAccessToken Data "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
-    GetWorkloadAccessTokenForJWT Data "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
-    GetWorkloadAccessTokenForUserId Data "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
-    GetResourceOauth2Token Data "/identities/oauth2/token" OK => credential::oauth2_token,
-    GetResourceApiKey Data "/identities/api-key" OK => credential::api_key,
-    CompleteResourceTokenAuth Data "/identities/CompleteResourceTokenAuth" OK => credential::complete,
+    CreateWorkloadIdentity Control POST "/identities/CreateWorkloadIdentity" CREATED => workload::create,
+    GetWorkloadIdentity Control POST "/identities/GetWorkloadIdentity" OK => workload::get,
+    UpdateWorkloadIdentity Control POST "/identities/UpdateWorkloadIdentity" OK => workload::update,
+    DeleteWorkloadIdentity Control POST "/identities/DeleteWorkloadIdentity" NO_CONTENT => workload::delete,
+    ListWorkloadIdentities Control POST "/identities/ListWorkloadIdentities" OK => workload::list,
+    CreateApiKeyCredentialProvider Control POST "/identities/CreateApiKeyCredentialProvider" CREATED => api_key_provider::create,
+    GetApiKeyCredentialProvider Control POST "/identities/GetApiKeyCredentialProvider" OK => api_key_provider::get,
+    UpdateApiKeyCredentialProvider Control POST "/identities/UpdateApiKeyCredentialProvider" OK => api_key_provider::update,
+    DeleteApiKeyCredentialProvider Control POST "/identities/DeleteApiKeyCredentialProvider" NO_CONTENT => api_key_provider::delete,
+    ListApiKeyCredentialProviders Control POST "/identities/ListApiKeyCredentialProviders" OK => api_key_provider::list,
+    CreateOauth2CredentialProvider Control POST "/identities/CreateOauth2CredentialProvider" CREATED => oauth2_provider::create,
+    GetOauth2CredentialProvider Control POST "/identities/GetOauth2CredentialProvider" OK => oauth2_provider::get,
+    UpdateOauth2CredentialProvider Control POST "/identities/UpdateOauth2CredentialProvider" OK => oauth2_provider::update,
+    DeleteOauth2CredentialProvider Control POST "/identities/DeleteOauth2CredentialProvider" NO_CONTENT => oauth2_provider::delete,
+    ListOauth2CredentialProviders Control POST "/identities/ListOauth2CredentialProviders" OK => oauth2_provider::list,
+    PutAuthorizer Control POST "/identities/PutAuthorizer" OK => authorizer::put,
+    GetAuthorizer Control POST "/identities/GetAuthorizer" OK => authorizer::get,
+    DeleteAuthorizer Control POST "/identities/DeleteAuthorizer" NO_CONTENT => authorizer::delete,
+    ListAuthorizers Control POST "/identities/ListAuthorizers" OK => authorizer::list,
+    GetTokenVault Control POST "/identities/get-token-vault" OK => token_vault::get,
+    SetTokenVaultCMK Control POST "/identities/set-token-vault-cmk" OK => token_vault::set_cmk,
+    BlockUser Control POST "/identities/BlockUser" OK => user::block,
+    UnblockUser Control POST "/identities/UnblockUser" OK => user::unblock,
+    SignOutUser Control POST "/identities/SignOutUser" OK => user::sign_out,
+    GetWorkloadAccessToken Data POST "/identities/GetWorkloadAccessToken" OK => workload_token::issue,
+    GetWorkloadAccessTokenForJWT Data POST "/identities/GetWorkloadAccessTokenForJWT" OK => workload_token::issue_for_jwt,
+    GetWorkloadAccessTokenForUserId Data POST "/identities/GetWorkloadAccessTokenForUserId" OK => workload_token::issue_for_user_id,
+    GetResourceOauth2Token Data POST "/identities/oauth2/token" OK => credential::oauth2_token,
+    GetResourceApiKey Data POST "/identities/api-key" OK => credential::api_key,
+    CompleteResourceTokenAuth Data POST "/identities/CompleteResourceTokenAuth" OK => credential::complete,
+    ListTagsForResource Control GET "/tags/{resourceArn}" OK => tags::list,
+    TagResource Control POST "/tags/{resourceArn}" NO_CONTENT => tags::tag,
+    UntagResource Control DELETE "/tags/{resourceArn}" NO_CONTENT => tags::untag,
     // Of the plane that holds what they are about.
-    ListConnections Data "/identities/ListConnections" OK => connection::list,
-    GetConnection Data "/identities/GetConnection" OK => connection::get,
-    DeleteConnection Data "/identities/DeleteConnection" OK => connection::delete,
-    OffboardUser Data "/identities/OffboardUser" OK => connection::offboard,
-    PutTool Control "/identities/PutTool" OK => tool::put,
-    GetTool Control "/identities/GetTool" OK => tool::get,
-    DeleteTool Control "/identities/DeleteTool" NO_CONTENT => tool::delete,
-    ListTools Control "/identities/ListTools" OK => tool::list,
-    InvokeTool Tools "/identities/InvokeTool" OK => tool::invoke,
+    ListConnections Data POST "/identities/ListConnections" OK => connection::list,
+    GetConnection Data POST "/identities/GetConnection" OK => connection::get,
+    DeleteConnection Data POST "/identities/DeleteConnection" OK => connection::delete,
+    OffboardUser Data POST "/identities/OffboardUser" OK => connection::offboard,
+    PutTool Control POST "/identities/PutTool" OK => tool::put,
+    GetTool Control POST "/identities/GetTool" OK => tool::get,
+    DeleteTool Control POST "/identities/DeleteTool" NO_CONTENT => tool::delete,
+    ListTools Control POST "/identities/ListTools" OK => tool::list,
+    InvokeTool Tools POST "/identities/InvokeTool" OK => tool::invoke,
 }
 
 /// Serves whatever is no page for a browser.
@@ -219,7 +232,12 @@ async fn perform<S: Surface>(
     let signed = SignedRequest { body: &body, ..unread(parts) };
     let caller = principal.insert(api.authenticate.authenticate(&signed, gateway(parts)).await?);
     audit::note(|about| about.principal.clone_from(&caller.name));
-    operation.call::<S>(api, caller, read_object(&body)?).await
+    let members = if parts.uri.path().starts_with(tags::PREFIX) {
+        tags::members(parts.uri.path(), parts.uri.query(), &body)?
+    } else {
+        read_object(&body)?
+    };
+    operation.call::<S>(api, caller, members).await
 }
 
 /// The members of a body that is a JSON object.
@@ -410,12 +428,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_is_found_by_its_path_and_by_post_only() {
-        assert_eq!(Operation::ALL.len(), 39);
+    fn every_operation_is_found_by_its_path_and_method_only() {
+        assert_eq!(Operation::ALL.len(), 42);
         for operation in Operation::ALL {
-            assert_eq!(Operation::of(&Method::POST, operation.path()), Some(*operation));
-            assert_eq!(Operation::of(&Method::GET, operation.path()), None);
+            assert_eq!(Operation::of(&operation.method(), operation.path()), Some(*operation));
+            let others = [Method::GET, Method::POST, Method::DELETE, Method::PUT];
+            for method in others.iter().filter(|method| **method != operation.method()) {
+                assert_ne!(Operation::of(method, operation.path()), Some(*operation));
+            }
         }
+        assert_eq!(Operation::of(&Method::GET, "/identities/GetWorkloadIdentity"), None);
+        assert_eq!(Operation::of(&Method::PUT, "/tags/arn"), None);
         assert_eq!(Operation::of(&Method::POST, "/identities/getworkloadidentity"), None);
     }
 }

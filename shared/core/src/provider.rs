@@ -157,7 +157,7 @@ pub struct SecretReference {
 
 impl SecretReference {
     /// What is referred to in the secret's value: the text under the key of a JSON object, or the value itself when the key is
-    /// empty (D25). `None` when there is no such text.
+    /// empty or the value is plain text (D25: the wire has no empty key). `None` when there is no such text.
     pub fn select(&self, value: Secret) -> Option<Secret> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -165,7 +165,7 @@ impl SecretReference {
             Text(Secret),
             Other(serde::de::IgnoredAny),
         }
-        if self.json_key.is_empty() {
+        if self.json_key.is_empty() || !value.expose().trim_start().starts_with(['{', '[']) {
             return Some(value);
         }
         let mut members: std::collections::HashMap<String, Member> =

@@ -28,6 +28,7 @@ pub mod reseal;
 pub mod revocation;
 mod server;
 mod standing;
+pub mod tags;
 mod token_call;
 pub mod token_vault;
 pub mod tool;

@@ -123,15 +123,19 @@ pub async fn d25_without_a_json_key_the_value_is_the_whole_text<K>(subject: Secr
 /// The message names what was asked for, and never the value.
 pub async fn what_an_external_secret_does_not_hold_is_named<K>(subject: Secrets<K>) {
     assert!(not_found(subject.external("theirs/none", "k", "github").await).contains("theirs/none"));
-    for (id, key) in [
-        ("theirs/json", "absent"),
-        ("theirs/json", "number"),
-        ("theirs/text", "client_secret"),
-        ("theirs/list", "client_secret"),
-    ] {
+    for (id, key) in [("theirs/json", "absent"), ("theirs/json", "number"), ("theirs/list", "client_secret")]
+    {
         let message = not_found(subject.external(id, key, "github").await);
         assert!(message.contains(id) && message.contains(key), "{message}");
         assert!(!message.contains("s3cret") && !message.contains("not json"), "{message}");
+    }
+}
+
+/// D25: the wire wants a key, and whoever keeps a secret as plain text has none.
+pub async fn d25_a_plain_text_is_the_secret_under_any_key<K>(subject: Secrets<K>) {
+    for key in ["client_secret", "anything"] {
+        let text = subject.external("theirs/text", key, "github").await.unwrap();
+        assert_eq!(text, subject.external("theirs/text", "", "github").await.unwrap());
     }
 }
 
@@ -166,6 +170,7 @@ macro_rules! secrets_contract {
             an_external_secret_is_read_under_its_json_key
             d25_without_a_json_key_the_value_is_the_whole_text
             what_an_external_secret_does_not_hold_is_named
+            d25_a_plain_text_is_the_secret_under_any_key
             d2_another_provider_may_not_use_an_external_secret
             d2_a_managed_secret_is_no_external_one
         }
