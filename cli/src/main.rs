@@ -18,6 +18,7 @@ mod refresh;
 mod secrets;
 mod serve;
 mod store;
+mod tools;
 mod usage;
 mod user;
 mod vault;
@@ -53,6 +54,8 @@ enum Command {
     AccessKeys(access_keys::AccessKeysArgs),
     /// Manage whose tokens may speak to an agent, and say why one may not
     Authorizer(authorizer::AuthorizerArgs),
+    /// Manage tools: what agents may have called with credentials that they do not get
+    Tools(tools::ToolsArgs),
     /// Look at the connections of users, workloads and providers
     Connections(connections::ConnectionsArgs),
     /// Refresh what is due now, or show what is
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
             Command::Env(args) => env::run(args).await,
             Command::AccessKeys(args) => access_keys::run(args).await,
             Command::Authorizer(args) => return authorizer::run(args).await,
+            Command::Tools(args) => return tools::run(args).await,
             Command::Connections(args) => connections::run(args).await,
             Command::Refresh(args) => return refresh::run(args).await,
             Command::User(args) => user::run(args).await,

@@ -15,6 +15,7 @@ mod workload;
 mod workload_token;
 
 pub use authorizer::parse_authorizer;
+pub use tool::{parse_tool, shown_tool};
 
 use std::future::{Future, ready};
 use std::pin::Pin;

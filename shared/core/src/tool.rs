@@ -10,6 +10,7 @@ use crate::grant::Pattern;
 use crate::name::{Scope, ToolName};
 use crate::{Id, ProviderName, Secret, Timestamp, WorkloadName, encoding};
 
+pub mod openapi;
 mod origin;
 mod redact;
 mod request;

@@ -12,7 +12,7 @@ use agent_identity_core::tool::{
     Placement, RequestParts, RequestTemplate, Tool, ToolCredential, ToolFlow, credential_header,
 };
 use agent_identity_core::workload::ReturnUrl;
-use agent_identity_core::{ProviderName, WorkloadName};
+use agent_identity_core::{Error, ProviderName, WorkloadName};
 use agent_identity_service::invoke::{ToolCall, ToolOutcome};
 use agent_identity_service::tool::{DeleteTool, GetTool, ListTools, PutTool};
 use serde_json::{Map, Value, json};
@@ -183,24 +183,36 @@ fn allowed_workloads(body: &Members) -> Option<Vec<Pattern>> {
     Some(patterns)
 }
 
-pub(super) async fn put(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
-    let (name, description) = (name(&body), body.text("description", sized(0, 4096)));
-    let input_schema = document(&body, "inputSchema");
+/// Reads a tool by the rules of PutTool: for who stores it otherwise.
+///
+/// # Errors
+/// `Validation`, with every member that is wrong.
+pub fn parse_tool(members: Map<String, Value>) -> Result<PutTool, Error> {
+    let body = Members::of_body(members);
+    let tool = put_tool(&body);
+    body.finish(tool)
+}
+
+fn put_tool(body: &Members) -> Option<PutTool> {
+    let (name, description) = (name(body), body.text("description", sized(0, 4096)));
+    let input_schema = document(body, "inputSchema");
     if let Some(None) = &input_schema {
         body.missing("inputSchema");
     }
-    let (request, credential, allowed) = (request(&body), credential(&body), allowed_workloads(&body));
-    let action = (|| {
-        Some(PutTool {
-            name: name?,
-            description: description?.unwrap_or_default(),
-            input_schema: input_schema??,
-            request: request?,
-            credential: credential?,
-            allowed_workloads: allowed?,
-        })
-    })();
-    let action = authorize(principal, body.finish(action)?)?;
+    let (request, credential, allowed) = (request(body), credential(body), allowed_workloads(body));
+    Some(PutTool {
+        name: name?,
+        description: description?.unwrap_or_default(),
+        input_schema: input_schema??,
+        request: request?,
+        credential: credential?,
+        allowed_workloads: allowed?,
+    })
+}
+
+pub(super) async fn put(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let tool = put_tool(&body);
+    let action = authorize(principal, body.finish(tool)?)?;
     Ok(Value::Object(summary(&api.services.put_tool(action).await?)))
 }
 
@@ -223,7 +235,8 @@ fn placement_shown(placement: &Placement) -> Value {
     }
 }
 
-fn shown(tool: &Tool) -> Value {
+/// A tool as GetTool shows it.
+pub fn shown_tool(tool: &Tool) -> Value {
     let mut answer = summary(tool);
     let parts = tool.request.parts();
     let mut request = json!({
@@ -256,7 +269,7 @@ fn shown(tool: &Tool) -> Value {
 pub(super) async fn get(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
     let name = name(&body);
     let action = authorize(principal, body.finish(name.map(|name| GetTool { name }))?)?;
-    Ok(shown(&api.services.get_tool(action).await?))
+    Ok(shown_tool(&api.services.get_tool(action).await?))
 }
 
 pub(super) async fn delete(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {

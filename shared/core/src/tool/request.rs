@@ -239,7 +239,8 @@ impl RequestTemplate {
         let is_form = self.headers.get("content-type").is_some_and(|it| is_form(it.text()));
         let body = match &self.body {
             Some(body) if is_form => Some(render_form(body, input)?),
-            Some(body) => Some(render_json(body, input)?.unwrap_or(Value::Null).to_string()),
+            // One that is a parameter, which is absent, is absent too.
+            Some(body) => render_json(body, input)?.map(|body| body.to_string()),
             None => None,
         };
         if body.is_some() && !self.headers.contains_key("content-type") {

@@ -86,6 +86,19 @@ fn a_form_has_fields_and_lists_repeat_them() {
 }
 
 #[test]
+fn a_body_that_is_an_absent_parameter_is_no_body() {
+    let template = with(|parts| {
+        parts.method = Method::Post;
+        parts.body = Some(json!("{body}"));
+    })
+    .unwrap();
+    let rendered = template.render(&input(json!({"id": 1}))).unwrap();
+    assert_eq!((rendered.body, rendered.headers), (None, Vec::new()));
+    let rendered = template.render(&input(json!({"id": 1, "body": [1]}))).unwrap();
+    assert_eq!(rendered.body.as_deref(), Some("[1]"));
+}
+
+#[test]
 fn d3_host_and_scheme_are_literals() {
     for url in [
         "https://{host}/",
