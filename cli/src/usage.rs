@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 use crate::audit::DaysArgs;
 use crate::{CommandResult, output};
 
-/// The operations that give the credential of a provider.
-const GIVING: [&str; 2] = ["GetResourceOauth2Token", "GetResourceApiKey"];
+/// The operations that give the credential of a provider, or use it, and by which path: to the caller, or into a tool's request.
+const PATHS: [(&str, &str); 3] =
+    [("GetResourceOauth2Token", "direct"), ("GetResourceApiKey", "direct"), ("InvokeTool", "gateway")];
+
+/// Workload, provider and path.
+type Of = [String; 3];
 
 /// Options of `usage`.
 #[derive(Debug, clap::Args)]
@@ -49,13 +53,13 @@ impl Counted {
 /// When the store cannot be used.
 pub async fn run(args: UsageArgs) -> CommandResult {
     let trail = args.days.trail().await?;
-    let mut usage: BTreeMap<[String; 2], Counted> = BTreeMap::new();
+    let mut usage: BTreeMap<Of, Counted> = BTreeMap::new();
     args.days
         .read(&trail, |found| {
             if let Found::Link(link) = found {
-                for record in link.records.iter().filter(|record| is_request(record)) {
+                for (path, record) in link.records.iter().filter_map(|record| Some((path_of(record)?, record))) {
                     let name = |name: &Option<String>| name.clone().unwrap_or_default();
-                    let of = [name(&record.workload), name(&record.provider)];
+                    let of = [name(&record.workload), name(&record.provider), path.to_owned()];
                     usage.entry(of).or_default().count(&record.outcome);
                 }
             }
@@ -65,31 +69,34 @@ pub async fn run(args: UsageArgs) -> CommandResult {
     output::print(&if args.json { as_json(&usage).to_string() } else { as_table(&usage).to_string() })
 }
 
-/// A change that an answer needed, such as the first key of a vault, is a record of its own.
-fn is_request(record: &Record) -> bool {
-    GIVING.contains(&record.operation.as_str()) && record.changed.is_empty()
+/// None for what is no request for a credential. A change that an answer needed, such as the first key of a vault, is a record
+/// of its own.
+fn path_of(record: &Record) -> Option<&'static str> {
+    let path = PATHS.iter().find(|(operation, _)| *operation == record.operation).map(|(_, path)| *path);
+    path.filter(|_| record.changed.is_empty())
 }
 
-fn as_json(usage: &BTreeMap<[String; 2], Counted>) -> Value {
+fn as_json(usage: &BTreeMap<Of, Counted>) -> Value {
     usage
         .iter()
-        .map(|([workload, provider], Counted { given, waiting, refused })| {
+        .map(|([workload, provider, path], Counted { given, waiting, refused })| {
             json!({
-                "workloadName": workload, "providerName": provider,
+                "workloadName": workload, "providerName": provider, "path": path,
                 "given": given, "waiting": waiting, "refused": refused,
             })
         })
         .collect()
 }
 
-fn as_table(usage: &BTreeMap<[String; 2], Counted>) -> Table {
+fn as_table(usage: &BTreeMap<Of, Counted>) -> Table {
     let mut table = Table::new();
-    table.set_header(["workload", "provider", "given", "waiting for consent", "refused"]);
-    for ([workload, provider], Counted { given, waiting, refused }) in usage {
+    table.set_header(["workload", "provider", "path", "given", "waiting for consent", "refused"]);
+    for ([workload, provider, path], Counted { given, waiting, refused }) in usage {
         let name = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };
         table.add_row([
             name(workload),
             name(provider),
+            path.clone(),
             given.to_string(),
             waiting.to_string(),
             refused.to_string(),

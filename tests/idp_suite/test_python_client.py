@@ -1,13 +1,16 @@
 """The package of clients/python against a server: the quick start of the seed document, and what a user of it does next."""
 
+import re
+import subprocess
 import sys
 
 import pytest
 
 from harness import planted
 from harness.browser import Browser
+from harness.places import REPOSITORY, plain_environment
 from harness.quick_start import PACKAGE, run_quick_start
-from harness.stories import make_user_provider, sign_in, sign_in_at_vendor
+from harness.stories import FRONT_END_AUDIENCE, make_user_provider, sign_in, sign_in_at_vendor
 from harness.upstream import Reply, Upstream
 
 
@@ -28,6 +31,21 @@ def test_the_quick_start_of_the_seed_document(server, vendor, upstream, fresh):
     for _ in range(2):
         said = run_quick_start(vendor, upstream, client, server.env())
         assert said["method"] == "GET" and said["headers"]["authorization"] == "Bearer [redacted]"
+
+
+def test_the_readmes_lines_do_what_they_say(server, vendor, upstream, tmp_path):
+    """As they stand there, but for hosts and issuer that are here."""
+    (snippet,) = re.findall(r"^```py\n(.*?)^```$", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    for there, here in (("https://api.weather.example", upstream.url), ("api.weather.example", upstream.address),
+                        ("https://idp.example.com", vendor.issuer), ("my-client-id", FRONT_END_AUDIENCE)):  # fmt: skip
+        assert there in snippet
+        snippet = snippet.replace(there, here)
+    jwt = sign_in(vendor, "ada")["access_token"]
+    environment = plain_environment(**server.env(), HOME=str(tmp_path), JWT=jwt, PYTHONPATH=str(PACKAGE / "src"))
+    done = subprocess.run([sys.executable, "-c", f"import os\njwt = os.environ['JWT']\n{snippet}"], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "[redacted]" in done.stdout and "my-weather-key" not in done.stdout
+    assert (upstream.last().path, upstream.last().headers["x-api-key"]) == ("/v1/London", "my-weather-key")
 
 
 @pytest.fixture(scope="module")

@@ -462,6 +462,9 @@ def test_a_call_is_on_record(server, caller, agent, upstream, api_key, fresh):
     records = [json.loads(line) for line in listed.splitlines()]
     calls = [it for it in records if it.get("operation") == "InvokeTool" and it.get("provider") == provider]
     assert calls and calls[-1]["workload"] == agent and calls[-1]["outcome"] == "ok" and calls[-1]["user"]
+    counted = json.loads(command("usage", "--data", str(server.data), "--json").stdout)
+    [used] = [it for it in counted if (it["workloadName"], it["providerName"]) == (agent, provider) and it["path"] == "gateway"]
+    assert used["given"] >= 1
 
 
 # The doors for who has a user's token alone.
