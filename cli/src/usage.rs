@@ -57,7 +57,9 @@ pub async fn run(args: UsageArgs) -> CommandResult {
     args.days
         .read(&trail, |found| {
             if let Found::Link(link) = found {
-                for (path, record) in link.records.iter().filter_map(|record| Some((path_of(record)?, record))) {
+                for (path, record) in
+                    link.records.iter().filter_map(|record| Some((path_of(record)?, record)))
+                {
                     let name = |name: &Option<String>| name.clone().unwrap_or_default();
                     let of = [name(&record.workload), name(&record.provider), path.to_owned()];
                     usage.entry(of).or_default().count(&record.outcome);

@@ -1,6 +1,8 @@
 //! The router of `api` behind API Gateway: the same routes as on a laptop.
 
 use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use agent_identity_api::{
@@ -12,7 +14,7 @@ use axum::Router;
 use http::Uri;
 use http_body_util::BodyExt as _;
 use lambda_http::request::RequestContext;
-use lambda_http::{Body, Request, RequestExt as _, Response, service_fn};
+use lambda_http::{Body, IntoResponse, Request, RequestExt as _, Response, service_fn};
 use tower::ServiceExt as _;
 
 use crate::session::{BehindAuthorizer, Verified};
@@ -55,7 +57,7 @@ struct Function {
 }
 
 impl Function {
-    async fn answer(&self, request: Request) -> Response<Body> {
+    async fn answer(&self, request: Request) -> Whole {
         let context = request.lambda_context();
         let (caller, verified) = (caller(&request), verified(&request));
         let (mut parts, body) = request.into_parts();
@@ -79,9 +81,18 @@ impl Function {
         // Lambda may freeze the process as soon as there is an answer.
         self.events.flush().await;
         match answered {
-            Ok(response) => whole(response).await,
+            Ok(response) => Whole(whole(response).await),
             Err(never) => match never {},
         }
+    }
+}
+
+/// An answer as it goes out. lambda_http would otherwise look at its charset, and have the code of all that there are.
+struct Whole(Response<Body>);
+
+impl IntoResponse for Whole {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(ready(self.0))
     }
 }
 
