@@ -46,7 +46,7 @@ pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Bytes from base64 with padding; `None` for anything that [`base64`] does not write.
+/// Bytes from base64 with padding; `None` for anything that [`base64()`] does not write.
 pub fn unbase64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
