@@ -19,6 +19,9 @@ def test_quickstart_tells_the_whole_story_in_under_ten_seconds():
     assert time.monotonic() - began < 10
     for step in ("JWT", "verified session", "authorizationUrl", "agree", "accessToken", "apiKey", "refresh", "serve", "boto3"):
         assert step in said, f"the story does not tell of {step}"
+    _, called = said.split("POST /identities/InvokeTool")
+    assert re.search(r'-> \{"events":\[.+\],"user":"ada"\}', called), "the tool answers with the user's own calendar"
+    assert "eyJ" not in called, "and no token is shown"
 
 
 def test_quickstart_shows_no_secret_in_full():

@@ -136,10 +136,16 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
         return Err("the vault should have refreshed the token exactly once".into());
     }
 
+    step(
+        11,
+        "Better still, the agent asks for no token: the calendar is a tool, and the call is made for it with the token in it.",
+    )?;
+    call_a_tool(&world, &sdk, &wat).await?;
+
     let took = World::now().since(began);
     say("")?;
     say(&format!(
-        "Done in {:.1} s. No secret left the vault but the two credentials that the agent asked for.",
+        "Done in {:.1} s. No secret left the vault but the two credentials the agent asked for; in step 11 it held none.",
         took.as_secs_f64()
     ))?;
     go_on(directory, &world, keep)?;
@@ -168,6 +174,8 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
                     "clientId": AGENT_CLIENT,
                     "clientSecret": world.agent_secret.expose(),
                 } },
+                // Where tools may send its tokens, and nowhere else.
+                "tags": { "agent-identity:injectable-hosts": world.api.authority() },
             }),
         )
         .await?;
@@ -184,6 +192,35 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
     .await?;
     wire("POST /identities/CreateApiKeyCredentialProvider {\"name\":\"weather\",…}")?;
     Ok(())
+}
+
+/// A request that the agent may have made, and the agent having it made.
+async fn call_a_tool(world: &World, sdk: &Sdk<'_>, wat: &Secret) -> CommandResult {
+    let (name, url) = ("read_calendar", format!("{}/calendar", world.api.origin()));
+    sdk.call(
+        "/identities/PutTool",
+        &json!({
+            "name": name,
+            "inputSchema": { "type": "object" },
+            "request": { "method": "GET", "url": url },
+            "credential": {
+                "providerName": "calendar",
+                "flow": "USER_FEDERATION",
+                "scopes": ["openid", "offline_access", CALENDAR_SCOPE],
+            },
+            "allowedWorkloads": [AGENT],
+        }),
+    )
+    .await?;
+    wire(&format!("POST /identities/PutTool {{\"name\":\"{name}\",…,\"url\":\"{url}\"}}"))?;
+    let answer = sdk
+        .call("/identities/InvokeTool", &json!({ "workloadIdentityToken": wat.expose(), "toolName": name }))
+        .await?;
+    wire(&format!("POST /identities/InvokeTool {{\"toolName\":\"{name}\"}}"))?;
+    if answer.get("statusCode") != Some(&json!(200)) {
+        return Err("the tool should have answered".into());
+    }
+    wire(&format!("  -> {}", text(&answer, "body")?))
 }
 
 /// The rules of the agent's authorizer, and a call of its API with and without a token that keeps them.

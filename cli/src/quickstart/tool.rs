@@ -52,6 +52,11 @@ impl ProtectedApi {
     pub fn origin(&self) -> &str {
         self.listener.origin()
     }
+
+    /// `127.0.0.1:PORT`.
+    pub fn authority(&self) -> &str {
+        self.origin().trim_start_matches("http://")
+    }
 }
 
 /// Why a request for the calendar is refused (RFC 6750 §3.1).

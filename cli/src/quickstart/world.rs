@@ -109,8 +109,8 @@ impl World {
             api_key: api_key.clone(),
         })
         .await?;
-        let allowed =
-            [company.issuer(), vendor.issuer()].map(|origin| origin.trim_start_matches("http://").parse());
+        let allowed = [company.issuer(), vendor.issuer(), api.origin()]
+            .map(|origin| origin.trim_start_matches("http://").parse());
         let plan = Plan {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             public_base_url: None,
