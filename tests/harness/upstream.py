@@ -28,6 +28,8 @@ class Reply:
     body: bytes = b"{}"
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
     raw: bytes | None = None
+    pause: Callable[[], object] = lambda: None
+    """Is called when the head has been sent."""
 
 
 def echo(seen: Seen) -> Reply:
@@ -61,6 +63,8 @@ class Upstream:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
+                self.wfile.flush()
+                reply.pause()
                 if self.command != "HEAD":
                     self.wfile.write(reply.body)
 

@@ -3,6 +3,10 @@ issues the tokens."""
 
 import base64
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import pytest
 
@@ -252,6 +256,33 @@ def test_what_an_upstream_answers_is_data_whatever_it_is(caller, agent, upstream
     many = tuple((f"X-{n}", "v" * 1000) for n in range(60))
     said = answered(headers=many)
     assert said["statusCode"] == 200 and 10 < len(said["headers"]) < 20
+
+
+def test_a_slow_upstream_is_waited_for_25_seconds_and_stops_nobody_else(caller, agent, upstream, fresh):
+    tool = put(caller, fresh("tool"), upstream.url + "/open/{id}", agent)
+    wat = workload_token(caller, agent)
+    enough = threading.Event()
+
+    def answer(seen):
+        if seen.path == "/open/1":
+            enough.wait(60)
+        return Reply(pause=lambda: enough.wait(60)) if seen.path == "/open/2" else Reply(body=b"here")
+
+    upstream.answer = answer
+    with ThreadPoolExecutor() as pool:
+        # One says nothing, one sends its head and then nothing more.
+        began = time.monotonic()
+        slow = [pool.submit(invoke, replace(caller), wat, tool, id=number) for number in (1, 2)]
+        assert invoke(caller, wat, tool, id=3)["body"] == "here"
+        try:
+            wait(slow, 40)
+            took = time.monotonic() - began
+        finally:
+            enough.set()
+        said = [call.result()["error"] for call in slow]
+    assert took > 24, "a slow answer is an answer"
+    assert [error["code"] for error in said] == ["UNKNOWN_OUTCOME"] * 2
+    assert all("no whole answer in 25s" in error["message"] for error in said), said
 
 
 def test_what_does_not_listen_was_sent_nothing(caller, agent, fresh, upstream):
