@@ -1,4 +1,4 @@
-"""The bounds of `docs/performance.md` that can be measured on one machine: P4 and P10 with the embedded server, P1 to P3 and P5 to
+"""The bounds of `docs/performance.md` that can be measured on one machine: P4, P10 and P11 with the embedded server, P1 to P3 and P5 to
 P8 with the functions on emulators.
 
 Prints a line per bound, or JSON with `--json`; what was measured beside them, and on which machine, goes to stderr.
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import calls, cost, decisions, instructions, peers, single_flight, size, warm_get
+from bench import calls, cost, decisions, instructions, invoke_tool, peers, single_flight, size, warm_get
 from bench.deployment import Deployment, deployed, served
 from bench.runtime_api import Bootstrap, scheduled_seconds
 from harness.places import BOOTSTRAPS
@@ -221,8 +221,22 @@ def p10(directory: Path) -> Iterator[Bound]:
     yield at_most("P10", "warm token get, CPU ÷ hello handler", ratio, 6)
 
 
+def p11(directory: Path) -> Iterator[Bound]:
+    measured = invoke_tool.measure(directory)
+    note(
+        f"P11 InvokeTool {measured.call_cpu_us:.0f} µs CPU, warm get {measured.get_cpu_us:.1f} µs CPU; {measured.calls_per_second:.0f} "
+        f"calls/s, {warm_get.CONNECTIONS} connections; one at a time, p50: direct {measured.direct_p50_us} µs, "
+        f"InvokeTool {measured.call_p50_us} µs"
+    )
+    ratio = round(measured.call_cpu_us / measured.get_cpu_us, 2)
+    yield at_most("P11", "InvokeTool, CPU ÷ warm token get", ratio, 4)
+    yield at_most("P11", "requests to the provider", measured.vendor_requests, 0)
+    each = round(measured.upstream_requests / measured.calls, 3)
+    yield at_most("P11", "requests to the tool's API a call", each, 1)
+
+
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Bound]]] = {
-    "P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P10": p10,
+    "P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P10": p10, "P11": p11,
 }  # fmt: skip
 
 

@@ -73,15 +73,24 @@ def get(caller: Caller, wat: str, provider: str) -> bytes:
     return request_bytes("POST", target, caller.signed(target, body), body)
 
 
-def run_slice(server: Server, request: bytes, into: Slices, milliseconds: int = SLICE_MILLISECONDS) -> None:
-    before, began = cpu_seconds(server.pid), time.monotonic()
+def load(port: int, request: bytes, connections: int, milliseconds: int) -> dict[str, int]:
+    """Sends the request over and over; what came of it, which is never a failure."""
     done = subprocess.run(
-        ["node", str(TESTS / "bench" / "load.mjs"), str(server.port), str(CONNECTIONS), str(milliseconds)],
+        ["node", str(TESTS / "bench" / "load.mjs"), str(port), str(connections), str(milliseconds)],
         input=request, capture_output=True, check=True, timeout=60,
     )  # fmt: skip
-    said = json.loads(done.stdout)
+    said: dict[str, int] = json.loads(done.stdout)
     if said["failed"] or not said["requests"]:
-        raise AssertionError(f"the load met failures: {said} {server.log_tail()}")
+        raise AssertionError(f"the load met failures: {said}")
+    return said
+
+
+def run_slice(server: Server, request: bytes, into: Slices, milliseconds: int = SLICE_MILLISECONDS) -> None:
+    before, began = cpu_seconds(server.pid), time.monotonic()
+    try:
+        said = load(server.port, request, CONNECTIONS, milliseconds)
+    except AssertionError as failed:
+        raise AssertionError(f"{failed} {server.log_tail()}") from failed
     into.requests += said["requests"]
     into.cpu_seconds += cpu_seconds(server.pid) - before
     into.wall_seconds += min(time.monotonic() - began, milliseconds / 1000)
