@@ -21,7 +21,10 @@ use serde_json::{Map, Value, json};
 use self::introspection::IntrospectionArgs;
 use self::preset::PresetArgs;
 use crate::store::{ReachArgs, StoreArgs, administrator};
-use crate::{CommandError, CommandResult, output};
+use crate::{CommandError, CommandResult, input, output};
+
+/// Most bytes of a configuration, or of a file with a secret.
+const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Options of `authorizer`.
 #[derive(Debug, clap::Args)]
@@ -205,7 +208,8 @@ fn shown(agent: &WorkloadName, authorizer: &Authorizer) -> Value {
 /// What a person wrote, as the body of PutAuthorizer: that, its `authorizerConfiguration`, or the `customJWTAuthorizer` alone.
 fn configured(text: &str) -> CommandResult<Value> {
     let is_typed = text.trim_start().starts_with('{');
-    let text = if is_typed { text.to_owned() } else { read(Path::new(text), "--config")? };
+    let text =
+        if is_typed { text.to_owned() } else { input::text_of(Path::new(text), "--config", MAX_BYTES)? };
     let value: Value = serde_json::from_str(&text)
         .map_err(|error| CommandError(format!("--config is not JSON: {error}")))?;
     if is_typed && introspection::has_secret(&value) {
@@ -228,21 +232,6 @@ fn configured(text: &str) -> CommandResult<Value> {
 fn checked(body: Value) -> CommandResult<(CustomJwtAuthorizer, AuthorizerOptions)> {
     let members: Map<String, Value> = serde_json::from_value(body)?;
     Ok(parse_authorizer(members)?)
-}
-
-/// A file, or stdin. Its name is not repeated: somebody may have written a token, or a secret, where it stands.
-fn read(path: &Path, flag: &str) -> CommandResult<String> {
-    use std::io::Read as _;
-    const MAX_BYTES: u64 = 1024 * 1024;
-    let wrong =
-        |error: std::io::Error| CommandError(format!("{flag} must name a file, or be - for stdin: {error}"));
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin().take(MAX_BYTES).read_to_string(&mut text).map_err(wrong)?;
-    } else {
-        std::fs::File::open(path).map_err(wrong)?.take(MAX_BYTES).read_to_string(&mut text).map_err(wrong)?;
-    }
-    Ok(text)
 }
 
 fn presets(json: bool) -> CommandResult {

@@ -9,6 +9,7 @@ mod connections;
 mod data_dir;
 mod env;
 mod events;
+mod input;
 mod keys;
 mod output;
 #[cfg(feature = "aws")]

@@ -1,6 +1,6 @@
 //! `agent-identity tools`: what agents may have called with credentials that they do not get.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent_identity_api::{parse_tool, shown_tool};
@@ -15,7 +15,7 @@ use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
 use crate::store::{StoreArgs, administrator};
-use crate::{CommandError, CommandResult, output};
+use crate::{CommandError, CommandResult, input, output};
 
 /// Most bytes of a document.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -119,8 +119,9 @@ pub async fn run(args: ToolsArgs) -> CommandResult<ExitCode> {
     match args.command {
         ToolsCommand::Import(args) => return import_document(&admin, *args).await,
         ToolsCommand::Put { file, store } => {
-            let body: Map<String, Value> = serde_json::from_str(&read(&file)?)
-                .map_err(|error| CommandError(format!("FILE is no JSON object: {error}")))?;
+            let body: Map<String, Value> =
+                serde_json::from_str(&input::text_of(&file, "FILE", MAX_BYTES)?)
+                    .map_err(|error| CommandError(format!("FILE is no JSON object: {error}")))?;
             let services = store.services(false).await?;
             let tool = services.put_tool(admin.authorize(parse_tool(body)?)?).await?;
             output::print(&format!(
@@ -179,7 +180,7 @@ async fn list(services: &Services, admin: &Principal, json: bool) -> CommandResu
 }
 
 async fn import_document(admin: &Principal, args: ImportArgs) -> CommandResult<ExitCode> {
-    let text = read(&args.file)?;
+    let text = input::text_of(&args.file, "FILE", MAX_BYTES)?;
     let document: Value = if text.trim_start().starts_with('{') {
         serde_json::from_str(&text).map_err(|error| CommandError(format!("FILE is not JSON: {error}")))?
     } else {
@@ -277,18 +278,4 @@ fn add(object: &mut Value, name: &str, value: Value) {
     if let Some(members) = object.as_object_mut() {
         members.insert(name.to_owned(), value);
     }
-}
-
-/// A file, or stdin.
-fn read(path: &Path) -> CommandResult<String> {
-    use std::io::Read as _;
-    let wrong =
-        |error: std::io::Error| CommandError(format!("FILE must name a file, or be - for stdin: {error}"));
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin().take(MAX_BYTES).read_to_string(&mut text).map_err(wrong)?;
-    } else {
-        std::fs::File::open(path).map_err(wrong)?.take(MAX_BYTES).read_to_string(&mut text).map_err(wrong)?;
-    }
-    Ok(text)
 }

@@ -7,17 +7,9 @@ import pytest
 from harness import model, planted
 from harness.functions import Functions, Instance, http_event
 from harness.quick_start import run_quick_start
-from harness.stories import FRONT_END_AUDIENCE, make_workload, sign_in, workload_token
-from harness.upstream import Upstream
+from harness.stories import make_guarded_agent, sign_in, workload_token
 
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"], "additionalProperties": False}
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    running = Upstream()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +28,7 @@ def caller(functions):
 
 @pytest.fixture(scope="module")
 def agent(caller, vendor, fresh):
-    name = make_workload(caller, fresh("agent"))
-    caller.ok("PutAuthorizer", agentId=name, name="main", authorizerConfiguration={
-        "customJWTAuthorizer": {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}})  # fmt: skip
-    return name
+    return make_guarded_agent(caller, vendor, fresh("agent"))
 
 
 @pytest.fixture(scope="module")

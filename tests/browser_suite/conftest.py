@@ -3,8 +3,7 @@
 import pytest
 from playwright.sync_api import sync_playwright
 
-from harness.stories import FRONT_END_AUDIENCE, make_workload, sign_in
-from harness.upstream import Upstream
+from harness.stories import make_guarded_agent, sign_in
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -31,23 +30,13 @@ def page(chromium):
 
 
 @pytest.fixture(scope="module")
-def upstream():
-    running = Upstream()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def allow_egress(vendor, upstream):
     return (vendor.address, upstream.address)
 
 
 @pytest.fixture(scope="module")
 def agent(caller, vendor, fresh):
-    name = make_workload(caller, fresh("agent"))
-    caller.ok("PutAuthorizer", agentId=name, name="main", authorizerConfiguration={
-        "customJWTAuthorizer": {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}})  # fmt: skip
-    return name
+    return make_guarded_agent(caller, vendor, fresh("agent"))
 
 
 @pytest.fixture(scope="module")

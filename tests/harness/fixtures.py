@@ -14,6 +14,7 @@ from . import planted
 from .app import App
 from .places import BINARY
 from .product import Server, complete_lines
+from .upstream import Upstream
 from .vendor import Vendor
 from .wire import Caller
 
@@ -88,5 +89,12 @@ def vendor() -> Iterator[Vendor]:
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
     running = App()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    running = Upstream()
     yield running
     running.stop()

@@ -25,6 +25,14 @@ def make_workload(caller: Caller, name: str, *return_urls: str) -> str:
     return name
 
 
+def make_guarded_agent(caller: Caller, vendor: Vendor, name: str) -> str:
+    """A workload with an authorizer: the vendor's users are let in with their tokens for the front end."""
+    make_workload(caller, name)
+    rules = {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}
+    caller.ok("PutAuthorizer", agentId=name, name="main", authorizerConfiguration={"customJWTAuthorizer": rules})
+    return name
+
+
 def workload_token(caller: Caller, workload: str, user_id: str | None = None) -> str:
     """A workload access token for this user id, or for no user."""
     if user_id is None:

@@ -17,7 +17,7 @@ from harness import planted
 from harness.places import TESTS
 from harness.product import command
 from harness.stories import make_workload, workload_token
-from harness.upstream import Reply, Upstream
+from harness.upstream import Reply
 
 MODULES = TESTS / "idp" / "node_modules"
 DOCUMENTS = {
@@ -28,13 +28,6 @@ DOCUMENTS = {
     "star trek": MODULES / "@readme" / "oas-examples" / "3.0" / "json" / "star-trek.json",
 }
 EDGES = sorted((MODULES / "@readme" / "oas-examples").glob("3.*/json/*.json"))
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    running = Upstream()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,7 @@ from harness.browser import Browser
 from harness.places import REPOSITORY, plain_environment
 from harness.quick_start import PACKAGE, run_quick_start
 from harness.stories import FRONT_END_AUDIENCE, make_user_provider, sign_in, sign_in_at_vendor
-from harness.upstream import Reply, Upstream
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    running = Upstream()
-    yield running
-    running.stop()
+from harness.upstream import Reply
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from harness import model, planted
 from harness.browser import Browser
 from harness.product import command, create_access_key
 from harness.stories import (
-    FRONT_END_AUDIENCE,
+    make_guarded_agent,
     make_user_provider,
     make_workload,
     sign_in,
@@ -36,13 +36,6 @@ SCHEMA = {
     "required": ["id"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    running = Upstream()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -502,25 +495,17 @@ def test_a_call_is_on_record(server, caller, agent, upstream, api_key, fresh):
 
 
 def door(server, path, body, token=None, **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    said = {"Host": f"127.0.0.1:{server.port}", "Content-Type": "application/json"}
+    said |= {} if token is None else {"Authorization": f"Bearer {token}"}
     with Connection(server.port) as connection:
-        connection._http.putrequest("POST", path, skip_host=True, skip_accept_encoding=True)
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        said = {"Host": f"127.0.0.1:{server.port}", "Content-Type": "application/json", "Content-Length": str(len(data))}
-        said |= {} if token is None else {"Authorization": f"Bearer {token}"}
-        for name, value in (said | headers).items():
-            connection._http.putheader(name, value)
-        connection._http.endheaders(data)
-        response = connection._http.getresponse()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read().decode()
+        answer = connection.send("POST", path, said | headers, data)
+    return answer.status, answer.headers, answer.body.decode()
 
 
 @pytest.fixture(scope="module")
-def guarded(caller, vendor, app, fresh):
-    """An agent with an authorizer."""
-    name = make_workload(caller, fresh("guarded"))
-    caller.ok("PutAuthorizer", agentId=name, name="main", authorizerConfiguration={
-        "customJWTAuthorizer": {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}})  # fmt: skip
-    return name
+def guarded(caller, vendor, fresh):
+    return make_guarded_agent(caller, vendor, fresh("guarded"))
 
 
 @pytest.fixture(scope="module")
@@ -549,8 +534,7 @@ def test_a_users_token_opens_the_door_of_their_agent(server, caller, guarded, to
     assert door(server, f"/agents/{guarded}/tools/a%2Fb", {"input": {}}, token)[0] in (400, 404)
     assert len(upstream.seen) == called
     with Connection(server.port) as connection:
-        connection._http.request("GET", path)
-        assert connection._http.getresponse().status == 405
+        assert connection.send("GET", path, {"Host": f"127.0.0.1:{server.port}"}).status == 405
 
 
 def test_another_agents_tools_are_not_behind_this_door(server, caller, agent, guarded, token, upstream, fresh):

@@ -2,15 +2,7 @@
 
 import pytest
 
-from harness.stories import FRONT_END_AUDIENCE, make_workload, sign_in
-from harness.upstream import Upstream
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    running = Upstream()
-    yield running
-    running.stop()
+from harness.stories import make_guarded_agent, sign_in
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +17,7 @@ def allow_egress(vendor, upstream):
 
 @pytest.fixture(scope="module")
 def agent(caller, vendor, fresh):
-    name = make_workload(caller, fresh("agent"))
-    caller.ok("PutAuthorizer", agentId=name, name="main", authorizerConfiguration={
-        "customJWTAuthorizer": {"discoveryUrl": vendor.discovery_url, "allowedAudience": [FRONT_END_AUDIENCE]}})  # fmt: skip
-    return name
+    return make_guarded_agent(caller, vendor, fresh("agent"))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ use agent_identity_service::authorizer::{ExplainToken, TokenExplained};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::read;
-use crate::{CommandError, CommandResult, output};
+use super::MAX_BYTES;
+use crate::{CommandError, CommandResult, input, output};
 
 /// Says what each authorizer says of a token; a failure when none lets it pass.
 ///
@@ -24,7 +24,7 @@ pub async fn run(
     token: &Path,
     json: bool,
 ) -> CommandResult<ExitCode> {
-    let text = Secret::new(read(token, "--token")?.trim());
+    let text = Secret::new(input::text_of(token, "--token", MAX_BYTES)?.trim());
     // `Authorization: Bearer …`, as people copy it.
     let token = match text.expose().split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Secret::new(token.trim()),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::read;
-use crate::{CommandError, CommandResult};
+use super::MAX_BYTES;
+use crate::{CommandError, CommandResult, input};
 
 /// Who is asked about tokens that are no JWTs (RFC 7662).
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ impl IntrospectionArgs {
         if stdin_is_read && file == Path::new("-") {
             return Err(CommandError("--config and --introspection-secret cannot both be stdin".to_owned()));
         }
-        let text = read(file, "--introspection-secret")?;
+        let text = input::text_of(file, "--introspection-secret", MAX_BYTES)?;
         let secret = text.strip_suffix('\n').unwrap_or(&text);
         let secret = secret.strip_suffix('\r').unwrap_or(secret);
         let members = body.as_object_mut().map(|body| body.entry("options").or_insert_with(|| json!({})));
