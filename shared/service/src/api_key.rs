@@ -9,8 +9,8 @@ use agent_identity_core::{Error, ProviderName, Result, Secret};
 
 use crate::Services;
 use crate::audit::note;
-use crate::invoke::provider_allows;
 use crate::read_ahead::Wanted;
+use crate::tags::provider_allows;
 use crate::workload_token::reading;
 
 reading!(ReadApiKey, "GetResourceApiKey");

@@ -14,11 +14,11 @@ use agent_identity_core::http::{HttpError, HttpRequest, HttpResponse};
 use agent_identity_core::name::ToolName;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider, SecretSource};
 use agent_identity_core::store::Consistency;
-use agent_identity_core::tag;
+use agent_identity_core::tag::Tags;
 use agent_identity_core::tool::{Placed, Redaction, Rendered, Tool, ToolCredential, ToolFlow};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::wat::{WatClaims, WatUser};
-use agent_identity_core::workload::{ReturnUrl, Workload};
+use agent_identity_core::workload::ReturnUrl;
 use agent_identity_core::{Error, ProviderName, Result, Secret, Timestamp, WorkloadName};
 use serde_json::{Map, Value};
 
@@ -26,7 +26,8 @@ use crate::Services;
 use crate::audit::{CONSENT, note};
 use crate::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest};
 use crate::page::{Page, PageRequest};
-use crate::tool::{callable, may_inject};
+use crate::tags::provider_allows;
+use crate::tool::{LiveTool, callable, may_inject};
 use crate::workload_token::Bearer;
 
 /// How long a tool may take to the last byte of its answer: API Gateway waits 30 s for all of it.
@@ -186,10 +187,7 @@ impl Services {
         let provider = live.tool.credential.as_ref().map(|it| it.provider.clone());
         note(|about| about.provider.clone_from(&provider));
         principal.authorize(InvokeTool { workload: bearer.workload.name.clone(), provider })?;
-        let tool = callable(&live, &bearer.workload.name)?;
-        let input = Value::Object(call.input.clone());
-        live.check(&input)?;
-        self.run(Calling { bearer: &bearer, tool, call }).await
+        self.run(&bearer, &live, call).await
     }
 
     /// Calls a tool for the user of a verified session.
@@ -204,10 +202,7 @@ impl Services {
         let bearer = self.bearer_of_session(session).await?;
         let live = self.live_tool(&call.tool).await?;
         note(|about| about.provider = live.tool.credential.as_ref().map(|it| it.provider.clone()));
-        let tool = callable(&live, &bearer.workload.name)?;
-        let input = Value::Object(call.input.clone());
-        live.check(&input)?;
-        self.run(Calling { bearer: &bearer, tool, call }).await
+        self.run(&bearer, &live, call).await
     }
 
     /// The tools that the agent of a verified session may call.
@@ -221,10 +216,7 @@ impl Services {
 
     async fn bearer_of_session(&self, session: &ToolSession) -> Result<Bearer> {
         let ToolSession { agent, user, issuer, expires_at } = session;
-        let gone =
-            || Error::new(ErrorKind::NotFound, format!("there is no workload identity named `{agent}`"));
-        let id = self.workload_id(agent).await?;
-        let workload = self.live_workload(id).await?.ok_or_else(gone)?;
+        let workload = self.workload_named(agent).await?;
         note(|about| {
             about.workload = Some(agent.clone());
             about.user = Some(*user);
@@ -240,9 +232,11 @@ impl Services {
         Ok(Bearer { claims, workload })
     }
 
-    async fn run(&self, calling: Calling<'_>) -> Result<ToolOutcome> {
-        let Calling { bearer, tool, call } = &calling;
+    async fn run(&self, bearer: &Bearer, live: &LiveTool, call: &ToolCall) -> Result<ToolOutcome> {
+        let tool = callable(live, &bearer.workload.name)?;
+        live.check(&Value::Object(call.input.clone()))?;
         bearer.alive(self.now())?;
+        let calling = Calling { bearer, tool, call };
         let rendered = tool.request.render(&call.input)?;
         let Some(credential) = &tool.credential else {
             return Ok(outcome(tool, self.send(&rendered, None).await?, None));
@@ -293,16 +287,17 @@ impl Services {
 
     async fn credential_of(&self, calling: &Calling<'_>, credential: &ToolCredential) -> Result<Got> {
         let Calling { bearer, tool, .. } = calling;
-        let workload = &bearer.workload.name;
+        let admits = |tags: &Tags| {
+            provider_allows(tags, &credential.provider, &bearer.workload.name)?;
+            may_inject(tags, &credential.provider, tool.request.origin())
+        };
         if credential.flow == ToolFlow::ApiKey {
             let provider = self.live_api_key_provider(&credential.provider).await?;
-            provider_allows(&provider.tags, &provider.name, workload)?;
-            may_inject(&provider.tags, &provider.name, tool.request.origin())?;
+            admits(&provider.tags)?;
             return Ok(Got::Credential(self.api_key_of(&provider).await?));
         }
         let provider = self.live_oauth2_provider(&credential.provider).await?;
-        provider_allows(&provider.tags, &provider.name, workload)?;
-        may_inject(&provider.tags, &provider.name, tool.request.origin())?;
+        admits(&provider.tags)?;
         let request = calling.token_request(credential);
         match self.oauth2_token(bearer, &provider, request).await? {
             Oauth2TokenAnswer::Token(token) => Ok(Got::Credential(token)),
@@ -352,12 +347,6 @@ impl Services {
         let key = self.api_key_of(&provider).await?;
         Ok(Some(key).filter(|key| key != refused))
     }
-
-    /// The id behind a workload's name, as it was at most one cache life ago.
-    async fn workload_id(&self, name: &WorkloadName) -> Result<agent_identity_core::Id<Workload>> {
-        let read = async { Ok(self.id_of::<Workload>(name.as_str(), Consistency::Eventual).await?.value) };
-        self.caches.workload_names.get(name.as_str(), read).await
-    }
 }
 
 impl Calling<'_> {
@@ -379,24 +368,6 @@ impl Calling<'_> {
             audiences: credential.audiences.clone(),
         }
     }
-}
-
-/// Whether a provider with these tags is for this workload.
-///
-/// # Errors
-/// `AccessDenied`.
-pub(crate) fn provider_allows(
-    tags: &tag::Tags,
-    provider: &ProviderName,
-    workload: &WorkloadName,
-) -> Result<()> {
-    if tag::allows_workload(tags, workload) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::AccessDenied,
-        format!("the credential provider `{provider}` is not for the workload identity `{workload}`"),
-    ))
 }
 
 fn not_taken(tool: &Tool, credential: &ToolCredential) -> Error {

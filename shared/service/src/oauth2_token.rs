@@ -20,9 +20,9 @@ use agent_identity_oauth::authorize::is_reserved;
 use crate::Services;
 use crate::audit::{CONSENT, PENDING, note};
 use crate::client_credentials::ClientTokenRequest;
-use crate::invoke::provider_allows;
 use crate::read_ahead::Wanted;
 use crate::refresh::{Access, terms};
+use crate::tags::provider_allows;
 use crate::workload_token::{Bearer, reading};
 
 /// Which flow gets the token (`Oauth2FlowType`).

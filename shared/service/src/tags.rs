@@ -7,7 +7,7 @@ use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::store::Consistency;
-use agent_identity_core::tag::{ALLOWED_WORKLOADS, INJECTABLE_HOSTS, Tags};
+use agent_identity_core::tag::{ALLOWED_WORKLOADS, INJECTABLE_HOSTS, Tags, allows_workload};
 use agent_identity_core::workload::Workload;
 use agent_identity_core::{Error, ProviderName, Result, WorkloadName};
 
@@ -87,6 +87,20 @@ fn may_change<'a, A: Action>(
             principal.name,
             A::OPERATION
         ),
+    ))
+}
+
+/// Whether a provider with these tags is for this workload.
+///
+/// # Errors
+/// `AccessDenied`.
+pub(crate) fn provider_allows(tags: &Tags, provider: &ProviderName, workload: &WorkloadName) -> Result<()> {
+    if allows_workload(tags, workload) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::AccessDenied,
+        format!("the credential provider `{provider}` is not for the workload identity `{workload}`"),
     ))
 }
 

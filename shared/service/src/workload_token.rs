@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::Services;
 use crate::audit::note;
+use crate::directory::not_found;
 use crate::read_ahead::Wanted;
 
 /// Gets a token of the workload alone.
@@ -260,15 +261,7 @@ impl Services {
     }
 
     async fn mint(&self, workload: &WorkloadName, user: Option<WatUser>) -> Result<Secret> {
-        let name = workload.as_str().to_owned();
-        let id = self
-            .caches
-            .workload_names
-            .get(&name, async { Ok(self.id_of::<Workload>(&name, Consistency::Eventual).await?.value) })
-            .await?;
-        let workload = self.live_workload(id).await?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no workload identity named `{name}`"))
-        })?;
+        let workload = self.workload_named(workload).await?;
         if let Some(user) = &user {
             note(|about| about.user = Some(user.key));
             self.let_in(user.key, workload.id, user.signed_in_at).await?;
@@ -277,6 +270,17 @@ impl Services {
         let plaintext = serde_json::to_vec(&claims).map_err(Error::internal)?;
         let sealed = self.ports.sealer.seal(Purpose::Wat, &Context::new(WAT_LABEL, []), &plaintext).await?;
         Ok(Secret::new(encoding::base64url(sealed)))
+    }
+
+    /// The workload of a name, as it was at most one cache life ago.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) async fn workload_named(&self, name: &WorkloadName) -> Result<Arc<Workload>> {
+        let name = name.as_str();
+        let read = async { Ok(self.id_of::<Workload>(name, Consistency::Eventual).await?.value) };
+        let id = self.caches.workload_names.get(name, read).await?;
+        self.live_workload(id).await?.ok_or_else(|| not_found::<Workload>(name))
     }
 
     /// A workload as it is, at most one cache life ago.
