@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use agent_identity_api::{parse_tool, shown_tool};
 use agent_identity_core::grant::Principal;
 use agent_identity_core::name::ToolName;
+use agent_identity_core::tool::ToolFlow;
 use agent_identity_core::tool::openapi::{Described, import};
 use agent_identity_service::Services;
 use agent_identity_service::page::PageRequest;
@@ -83,7 +84,7 @@ struct ImportArgs {
     #[arg(long, value_name = "NAME", requires = "flow")]
     provider: Option<String>,
     /// How the credential is got
-    #[arg(long, value_name = "FLOW", value_parser = ["USER_FEDERATION", "M2M", "API_KEY"], requires = "provider")]
+    #[arg(long, value_name = "FLOW", value_parser = ToolFlow::ALL.map(ToolFlow::as_str), requires = "provider")]
     flow: Option<String>,
     /// Scopes that the token must have (repeatable)
     #[arg(long, value_name = "SCOPE", requires = "provider")]

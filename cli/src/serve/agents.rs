@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use agent_identity_api::{Api, MCP_PATH, Sessions, TOOL_PATH, agent_routes};
+use agent_identity_api::{Api, MCP_PATH, Sessions, TOOL_PATH, agent_routes, one_value};
 use agent_identity_core::WorkloadName;
 use agent_identity_inbound::{AuthorizeRequest, Outcome, VerifiedSession, bearer_token};
 use agent_identity_service::invoke::ToolSession;
@@ -78,7 +78,7 @@ impl Agents {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<VerifiedSession, Response> {
-        let outcome = match shown_header(headers).and_then(bearer_token) {
+        let outcome = match one_value(headers, AUTHORIZATION).and_then(bearer_token) {
             Some(token) => self.authorize.authorize(agent, &token).await,
             None => Outcome::Unauthorized("no_bearer_token"),
         };
@@ -150,15 +150,6 @@ impl Agents {
                 message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
             }
         }
-    }
-}
-
-/// The one `Authorization` header; two are none, since which of them counts, others may see differently.
-fn shown_header(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    match (all.next(), all.next()) {
-        (Some(header), None) => header.to_str().ok(),
-        _ => None,
     }
 }
 

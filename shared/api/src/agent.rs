@@ -12,11 +12,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, post};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::Value;
 
 use crate::fields::Members;
 use crate::gate::{drain, read_body};
-use crate::operations::{self, Served, no_browser, read_object, tool};
+use crate::operations::{Served, json, no_browser, read_object, tool};
 use crate::{Api, Failure};
 
 mod mcp;
@@ -126,8 +125,4 @@ async fn tool_door(
         Ok(outcome) => json(StatusCode::OK, &tool::outcome(outcome)),
         Err(failure) => failure.into_response(),
     }
-}
-
-fn json(status: StatusCode, value: &Value) -> Response {
-    operations::json(status, value)
 }

@@ -7,7 +7,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::header::{self, AsHeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use tracing::Instrument as _;
 
@@ -42,11 +43,16 @@ impl Hosts {
         if target.authority().is_some() {
             return false;
         }
-        let mut values = headers.get_all(header::HOST).iter();
-        match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
-            (Some(host), None) => hosts.contains(&host.to_ascii_lowercase()),
-            _ => false,
-        }
+        one_value(headers, &header::HOST).is_some_and(|host| hosts.contains(&host.to_ascii_lowercase()))
+    }
+}
+
+/// The one value of a header, if it is text; two are none, since which of them counts, others may see differently.
+pub fn one_value(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
     }
 }
 

@@ -21,7 +21,7 @@ pub use agent::{MCP_PATH, Sessions, TOOL_PATH, agent_routes};
 pub use authenticate::iam::{Gateway, GatewayCaller, IamPrincipals};
 pub use authenticate::{AccessKeys, Authenticate};
 pub use failure::Failure;
-pub use gate::{Hosts, RequestId};
+pub use gate::{Hosts, RequestId, one_value};
 pub use operations::{parse_authorizer, parse_tool, shown_tool};
 pub use tokio_util::sync::CancellationToken;
 pub use tokio_util::task::TaskTracker;

@@ -2,6 +2,11 @@
 
 use crate::{ProviderName, WorkloadName};
 
+/// What stands between place and name.
+const WORKLOADS: &str = "workload-identity-directory/default/workload-identity";
+const OAUTH2_PROVIDERS: &str = "token-vault/default/oauth2credentialprovider";
+const API_KEY_PROVIDERS: &str = "token-vault/default/apikeycredentialprovider";
+
 /// Where this deployment is: the region and the account that its ARNs name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -14,17 +19,17 @@ pub struct Place {
 impl Place {
     /// A workload identity's ARN.
     pub fn workload(&self, name: &WorkloadName) -> String {
-        format!("{}:workload-identity-directory/default/workload-identity/{name}", self.identity())
+        format!("{}:{WORKLOADS}/{name}", self.identity())
     }
 
     /// An OAuth2 credential provider's ARN.
     pub fn oauth2_provider(&self, name: &ProviderName) -> String {
-        format!("{}:token-vault/default/oauth2credentialprovider/{name}", self.identity())
+        format!("{}:{OAUTH2_PROVIDERS}/{name}", self.identity())
     }
 
     /// An API-key credential provider's ARN.
     pub fn api_key_provider(&self, name: &ProviderName) -> String {
-        format!("{}:token-vault/default/apikeycredentialprovider/{name}", self.identity())
+        format!("{}:{API_KEY_PROVIDERS}/{name}", self.identity())
     }
 
     /// The synthetic ARN of a secret kept by the local store.
@@ -42,15 +47,9 @@ impl Place {
         let rest = arn.strip_prefix(&self.identity())?.strip_prefix(':')?;
         let (kind, name) = rest.rsplit_once('/')?;
         match kind {
-            "workload-identity-directory/default/workload-identity" => {
-                Some(Resource::Workload(WorkloadName::parse(name).ok()?))
-            }
-            "token-vault/default/oauth2credentialprovider" => {
-                Some(Resource::Oauth2Provider(ProviderName::parse(name).ok()?))
-            }
-            "token-vault/default/apikeycredentialprovider" => {
-                Some(Resource::ApiKeyProvider(ProviderName::parse(name).ok()?))
-            }
+            WORKLOADS => Some(Resource::Workload(WorkloadName::parse(name).ok()?)),
+            OAUTH2_PROVIDERS => Some(Resource::Oauth2Provider(ProviderName::parse(name).ok()?)),
+            API_KEY_PROVIDERS => Some(Resource::ApiKeyProvider(ProviderName::parse(name).ok()?)),
             _ => None,
         }
     }

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{MCP_PATH, Sessions, admitted, invoke};
+use crate::gate::one_value;
 use crate::operations::tool::MAX_PAGE;
 use crate::{Api, Failure, operations};
 
@@ -113,7 +114,7 @@ pub(super) async fn door(api: &Api, sessions: &dyn Sessions, agent: &str, reques
         Ok(_) => return invalid(RpcError::new(INVALID_REQUEST, "a body is one JSON-RPC message")),
         Err(_) => return invalid(RpcError::new(PARSE_ERROR, "the body is not JSON")),
     };
-    let version = header(&headers, VERSION_HEADER);
+    let version = one_value(&headers, VERSION_HEADER);
     if let Some(version) = version.filter(|version| !versions().contains(version)) {
         return invalid(RpcError::unsupported(version));
     }
@@ -135,7 +136,7 @@ pub(super) async fn door(api: &Api, sessions: &dyn Sessions, agent: &str, reques
             if method == "initialize" {
                 return initialize(api, id, params);
             }
-            let opens_urls = header(&headers, SESSION_HEADER).is_some_and(|id| id.ends_with(OPENS_URLS));
+            let opens_urls = one_value(&headers, SESSION_HEADER).is_some_and(|id| id.ends_with(OPENS_URLS));
             let client = Client { is_stateless: false, opens_urls };
             answer(StatusCode::OK, id, perform(api, &session, method, params, client).await)
         }
@@ -148,15 +149,6 @@ pub(super) async fn door(api: &Api, sessions: &dyn Sessions, agent: &str, reques
             INVALID_REQUEST,
             "is no JSON-RPC 2.0 request with a string or a number as its id",
         )),
-    }
-}
-
-/// The one value of a header; of two, nobody knows which one others go by.
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut all = headers.get_all(name).iter();
-    match (all.next(), all.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
     }
 }
 
@@ -215,10 +207,10 @@ fn stateless_client(
         return Err(RpcError::new(INVALID_PARAMS, message));
     };
     let name = if method == "tools/call" { params.get("name").and_then(Value::as_str) } else { None };
-    let shown_name = header(headers, NAME_HEADER).and_then(plain_header);
+    let shown_name = one_value(headers, NAME_HEADER).and_then(plain_header);
     for (header_name, is_so) in [
         (VERSION_HEADER, version.as_str() == Some(STATELESS)),
-        (METHOD_HEADER, header(headers, METHOD_HEADER) == Some(method)),
+        (METHOD_HEADER, one_value(headers, METHOD_HEADER) == Some(method)),
         (NAME_HEADER, name.is_none() || shown_name.as_deref() == name),
     ] {
         if !is_so {

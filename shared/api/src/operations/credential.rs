@@ -11,6 +11,7 @@ use agent_identity_service::consent::{CompleteConsent, UserIdentifier};
 use agent_identity_service::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest};
 use serde_json::{Value, json};
 
+use super::shapes::consent;
 use super::workload_token::user_token;
 use crate::fields::{Members, one_of, patterned, secret, sized};
 use crate::{Api, Failure};
@@ -72,11 +73,7 @@ pub(super) async fn oauth2_token(api: &Api, principal: &Principal, body: Members
     // Absent members are left out: the Python SDK asks whether `accessToken` is there, not whether it is null.
     Ok(match api.services.get_oauth2_token(principal, request).await? {
         Oauth2TokenAnswer::Token(token) => json!({ "accessToken": token.expose() }),
-        Oauth2TokenAnswer::Consent { authorization_url, session } => json!({
-            "authorizationUrl": authorization_url.expose(),
-            "sessionUri": session.as_str(),
-            "sessionStatus": "IN_PROGRESS",
-        }),
+        Oauth2TokenAnswer::Consent { authorization_url, session } => consent(&authorization_url, &session),
         Oauth2TokenAnswer::InProgress(session) => {
             json!({ "sessionUri": session.as_str(), "sessionStatus": "IN_PROGRESS" })
         }

@@ -1,11 +1,12 @@
 //! Shapes that several operations share, in and out.
 
-use agent_identity_core::WorkloadName;
+use agent_identity_core::consent::SessionUri;
 use agent_identity_core::provider::{SecretReference, SecretSource};
 use agent_identity_core::tag::{
     ALLOWED_WORKLOADS, INJECTABLE_HOSTS, INTERSTITIAL, PREFIX, SHARED_CLIENT_TOKENS, Tags,
 };
 use agent_identity_core::tool::InjectableHosts;
+use agent_identity_core::{Secret, WorkloadName};
 use agent_identity_service::Services;
 use agent_identity_service::api_key_provider::GivenSecret;
 use agent_identity_service::page::PageRequest;
@@ -53,6 +54,15 @@ pub(super) fn tags(body: &Members) -> Option<Tags> {
         }
     };
     Some(body.text_map("tags", 50, check)?.unwrap_or_default())
+}
+
+/// What is answered where the user must consent first.
+pub(super) fn consent(authorization_url: &Secret, session: &SessionUri) -> Value {
+    json!({
+        "authorizationUrl": authorization_url.expose(),
+        "sessionUri": session.as_str(),
+        "sessionStatus": "IN_PROGRESS",
+    })
 }
 
 /// `nextToken` and `maxResults`.

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::authorize;
 use super::credential::workload_token;
-use super::shapes::{list as list_of, object, page};
+use super::shapes::{consent, list as list_of, object, page};
 use crate::fields::{Members, one_of, secret, sized};
 use crate::{Api, Failure};
 
@@ -333,11 +333,7 @@ pub(crate) fn outcome(outcome: ToolOutcome) -> Value {
                 "isBase64Encoded": is_base64,
             })
         }
-        ToolOutcome::Consent { authorization_url, session } => json!({
-            "authorizationUrl": authorization_url.expose(),
-            "sessionUri": session.as_str(),
-            "sessionStatus": "IN_PROGRESS",
-        }),
+        ToolOutcome::Consent { authorization_url, session } => consent(&authorization_url, &session),
         ToolOutcome::Failed { code, message } => {
             json!({ "error": { "code": code.as_str(), "message": message } })
         }

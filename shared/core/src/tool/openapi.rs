@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::RequestParts;
+use super::request::FORM;
 use crate::http::Method;
 
 /// A tool as a document describes it: what remains to be said is with which credential, and for whom.
@@ -71,8 +72,6 @@ const METHODS: [(&str, Method); 6] = [
     ("patch", Method::Patch),
     ("delete", Method::Delete),
 ];
-
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Reads a document. `server` takes the place of the servers that it names, which may be none, or none that is absolute.
 ///

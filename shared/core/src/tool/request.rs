@@ -38,7 +38,8 @@ const NOT_A_TOOLS: [&str; 16] = [
     "via",
 ];
 
-const FORM: &str = "application/x-www-form-urlencoded";
+/// The content-type of a form.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whether a tool may set this header, given in lower case.
 fn is_a_tools(name: &str) -> bool {
