@@ -2,6 +2,8 @@
 
 mod profile;
 
+use std::path::Path;
+
 use agent_identity_core::seal::Key32;
 use serde_json::{Map, Value, json};
 
@@ -37,21 +39,8 @@ pub struct EnvArgs {
 /// # Errors
 /// When no server has run on this directory, several run and none is named, or somebody else answers on its port.
 pub async fn run(args: EnvArgs) -> CommandResult {
-    let data = args.data.path()?;
-    let Some(key) = DefaultKey::read(&data)? else {
-        return Err(CommandError(format!(
-            "there is no default access key in {}: start `agent-identity serve` on it first; a server that is reached from outside \
-             has none, and takes keys that `agent-identity access-keys create` makes",
-            data.display()
-        )));
-    };
-    let local = compose::open(&data, Settings::offline(DEFAULT_REGION)).await?;
-    let url = find(&data, args.url.as_deref(), &local.challenge_key).await?;
-    let noted = Running::all(&data).into_iter().find(|running| running.url == url);
-    let region = args
-        .region
-        .or_else(|| noted.and_then(|running| running.region))
-        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    let Endpoint { url, region, key } =
+        endpoint(&args.data.path()?, args.url.as_deref(), args.region).await?;
     if let Some(name) = &args.profile {
         let written = profile::write(name, &key, &url, &region)?;
         for path in written {
@@ -77,8 +66,39 @@ pub async fn run(args: EnvArgs) -> CommandResult {
     Ok(())
 }
 
+/// A server, and what it takes from who may read its data directory.
+pub struct Endpoint {
+    /// Where it is.
+    pub url: String,
+    /// What is signed for.
+    pub region: String,
+    /// Its default key.
+    pub key: DefaultKey,
+}
+
+/// The server of a data directory, which has proved that it is.
+///
+/// # Errors
+/// When no server has run on this directory, several run and none is named, or somebody else answers on its port.
+pub async fn endpoint(data: &Path, named: Option<&str>, region: Option<String>) -> CommandResult<Endpoint> {
+    let Some(key) = DefaultKey::read(data)? else {
+        return Err(CommandError(format!(
+            "there is no default access key in {}: start `agent-identity serve` on it first; a server that is reached from outside \
+             has none, and takes keys that `agent-identity access-keys create` makes",
+            data.display()
+        )));
+    };
+    let local = compose::open(data, Settings::offline(DEFAULT_REGION)).await?;
+    let url = find(data, named, &local.challenge_key).await?;
+    let noted = Running::all(data).into_iter().find(|running| running.url == url);
+    let region = region
+        .or_else(|| noted.and_then(|running| running.region))
+        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    Ok(Endpoint { url, region, key })
+}
+
 /// The server's URL: the one named, the one that runs, or the one that ran last.
-async fn find(data: &std::path::Path, named: Option<&str>, key: &Key32) -> CommandResult<String> {
+async fn find(data: &Path, named: Option<&str>, key: &Key32) -> CommandResult<String> {
     let impostor = |url: &str| {
         CommandError(format!(
             "somebody else answers at {url}: what listens there does not serve {}, and gets no credentials from here",

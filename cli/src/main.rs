@@ -4,6 +4,7 @@ mod access_keys;
 mod audit;
 mod authorizer;
 mod aws_models;
+mod client;
 mod compose;
 mod connections;
 mod data_dir;
@@ -16,6 +17,7 @@ mod output;
 mod principals;
 mod quickstart;
 mod refresh;
+mod run;
 mod secrets;
 mod serve;
 mod store;
@@ -57,6 +59,8 @@ enum Command {
     Authorizer(authorizer::AuthorizerArgs),
     /// Manage tools: what agents may have called with credentials that they do not get
     Tools(tools::ToolsArgs),
+    /// Run a program whose requests get their credentials on the way, so that it never has one
+    Run(run::RunArgs),
     /// Look at the connections of users, workloads and providers
     Connections(connections::ConnectionsArgs),
     /// Refresh what is due now, or show what is
@@ -141,6 +145,7 @@ fn main() -> ExitCode {
             Command::AccessKeys(args) => access_keys::run(args).await,
             Command::Authorizer(args) => return authorizer::run(args).await,
             Command::Tools(args) => return tools::run(args).await,
+            Command::Run(args) => return run::run(args).await,
             Command::Connections(args) => connections::run(args).await,
             Command::Refresh(args) => return refresh::run(args).await,
             Command::User(args) => user::run(args).await,

@@ -6,7 +6,6 @@ mod answer;
 mod browser;
 mod idp;
 mod listener;
-mod sdk;
 mod story;
 mod tool;
 mod world;

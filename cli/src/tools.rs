@@ -168,7 +168,13 @@ async fn list(services: &Services, admin: &Principal, json: bool) -> CommandResu
                 .flatten()
                 .filter_map(Value::as_str)
                 .collect();
-            let request = format!("{} {}", text("/request/method"), text("/request/url"));
+            let methods = shown.pointer("/request/methods").and_then(Value::as_array).into_iter().flatten();
+            let methods: Vec<&str> = methods.filter_map(Value::as_str).collect();
+            let request = if methods.is_empty() {
+                format!("{} {}", text("/request/method"), text("/request/url"))
+            } else {
+                format!("{} {} and below", methods.join(" "), text("/request/url"))
+            };
             table.add_row([text("/name"), request, text("/credential/providerName"), agents.join("\n")]);
             all.push(shown);
         }
@@ -195,11 +201,11 @@ async fn import_document(admin: &Principal, args: ImportArgs) -> CommandResult<E
     let services = if args.dry_run { None } else { Some(args.store.services(false).await?) };
     let mut made = Vec::new();
     for tool in chosen {
-        let operation = tool.operation.clone();
+        let (operation, url) = (tool.operation.clone(), tool.request.url.clone());
         match args.put_tool(tool) {
             Err(error) => left_out.push((operation, error.0)),
             Ok(action) => {
-                let (name, url) = (action.name.clone(), action.request.parts().url);
+                let name = action.name.clone();
                 if let Some(services) = &services {
                     services
                         .put_tool(admin.authorize(action)?)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +42,9 @@ def echo(seen: Seen) -> Reply:
 
 
 class Upstream:
-    def __init__(self) -> None:
+    """With `tls`, which is (certificate and key in PEM, the authority to trust), it answers by https."""
+
+    def __init__(self, tls: tuple[str, str, str] | None = None) -> None:
         self.seen: list[Seen] = []
         self.answer: Callable[[Seen], Reply] = echo
         upstream = self
@@ -75,15 +79,27 @@ class Upstream:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+                file.write(tls[1] + tls[0])
+                file.flush()
+                context.load_cert_chain(file.name)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+        self._scheme = "http" if tls is None else "https"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     @property
+    def port(self) -> int:
+        return self._http.server_address[1]
+
+    @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._http.server_address[1]}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}"
+        return f"{self._scheme}://{self.address}"
 
     def last(self) -> Seen:
         return self.seen[-1]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use super::browser::Browser;
-use super::sdk::{Sdk, text};
 use super::world::{AGENT_CLIENT, APP_CLIENT, APP_URL, CALENDAR_SCOPE, VENDOR_TOKEN_SECONDS, World};
+use crate::client::{Client, text};
 use crate::{CommandResult, output};
 
 /// The agent of the story.
@@ -34,7 +34,7 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     say(&format!("  company's sign-in  {}", world.company.issuer()))?;
     say(&format!("  calendar vendor    {}", world.vendor.issuer()))?;
     say(&format!("  calendar, weather  {}", world.api.origin()))?;
-    let sdk = Sdk::new(&world)?;
+    let sdk = world.client()?;
 
     step(
         1,
@@ -155,7 +155,7 @@ pub async fn tell(directory: &Path, keep: bool) -> CommandResult {
     Ok(())
 }
 
-async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
+async fn register(world: &World, sdk: &Client) -> CommandResult {
     sdk.call(
         "/identities/CreateWorkloadIdentity",
         &json!({ "name": AGENT, "allowedResourceOauth2ReturnUrls": [format!("{APP_URL}/connected")] }),
@@ -195,7 +195,7 @@ async fn register(world: &World, sdk: &Sdk<'_>) -> CommandResult {
 }
 
 /// A request that the agent may have made, and the agent having it made.
-async fn call_a_tool(world: &World, sdk: &Sdk<'_>, wat: &Secret) -> CommandResult {
+async fn call_a_tool(world: &World, sdk: &Client, wat: &Secret) -> CommandResult {
     let (name, url) = ("read_calendar", format!("{}/calendar", world.api.origin()));
     sdk.call(
         "/identities/PutTool",
@@ -224,7 +224,7 @@ async fn call_a_tool(world: &World, sdk: &Sdk<'_>, wat: &Secret) -> CommandResul
 }
 
 /// The rules of the agent's authorizer, and a call of its API with and without a token that keeps them.
-async fn speak_to_the_agent(world: &World, sdk: &Sdk<'_>, user_token: &Secret) -> CommandResult {
+async fn speak_to_the_agent(world: &World, sdk: &Client, user_token: &Secret) -> CommandResult {
     let discovery = format!("{}/.well-known/openid-configuration", world.company.issuer());
     sdk.call(
         "/identities/PutAuthorizer",
@@ -315,7 +315,7 @@ async fn consent(world: &World, link: &str) -> CommandResult<Url> {
     Ok(browser.submit(&consent, &[("decision", "allow")], APP_URL).await?.url)
 }
 
-async fn access_token(sdk: &Sdk<'_>, wanted: &Value) -> CommandResult<Secret> {
+async fn access_token(sdk: &Client, wanted: &Value) -> CommandResult<Secret> {
     wire("POST /identities/oauth2/token")?;
     let answer = sdk.call("/identities/oauth2/token", wanted).await?;
     Ok(Secret::new(text(&answer, "accessToken")?))

@@ -13,6 +13,7 @@ use agent_identity_local::{SystemClock, SystemRandom};
 use super::idp::{self, Client, GrantType, IdentityProvider};
 use super::tool::{self, ProtectedApi};
 use crate::CommandResult;
+use crate::client;
 use crate::compose::DEFAULT_REGION;
 use crate::data_dir::DefaultKey;
 use agent_identity_service::audit::DEFAULT_DAYS;
@@ -136,8 +137,17 @@ impl World {
         Ok(Self { company, vendor, api, api_key, app_secret, agent_secret, url, key, server })
     }
 
-    /// The time, for signatures.
+    /// The time.
     pub fn now() -> agent_identity_core::Timestamp {
         SystemClock.now()
+    }
+
+    /// A client of the server, with its key.
+    ///
+    /// # Errors
+    /// When the server's address is none.
+    pub fn client(&self) -> CommandResult<client::Client> {
+        let DefaultKey { access_key_id, secret_access_key } = &self.key;
+        client::Client::new(&self.url, DEFAULT_REGION, access_key_id, secret_access_key, Vec::new())
     }
 }

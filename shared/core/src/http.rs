@@ -57,6 +57,20 @@ pub enum Method {
     Delete,
 }
 
+impl Method {
+    /// The text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 /// The answer to an [`HttpRequest`]. The body may hold tokens, hence no `Debug` of it.
 #[derive(Clone)]
 pub struct HttpResponse {

@@ -10,12 +10,14 @@ use crate::grant::Pattern;
 use crate::name::{Scope, ToolName};
 use crate::{Id, ProviderName, Secret, Timestamp, WorkloadName, encoding};
 
+mod any;
 pub mod openapi;
 mod origin;
 mod redact;
 mod request;
 mod template;
 
+pub use any::AnyRequest;
 pub use origin::{InjectableHosts, Origin};
 pub use redact::Redaction;
 pub use request::{Rendered, RequestParts, RequestTemplate, credential_header};
@@ -33,7 +35,7 @@ pub struct Tool {
     /// What its input must be: a JSON Schema of an object.
     pub input_schema: Map<String, Value>,
     /// What is sent.
-    pub request: RequestTemplate,
+    pub request: ToolRequest,
     /// With which credential; none for an API that is open to all.
     pub credential: Option<ToolCredential>,
     /// Which workloads may call it.
@@ -50,6 +52,37 @@ impl Tool {
     /// Whether this workload may call it. Default: no.
     pub fn allows(&self, workload: &WorkloadName) -> bool {
         self.allowed_workloads.iter().any(|pattern| pattern.matches(workload.as_str()))
+    }
+
+    /// The request with this input, which is as the schema says; without the credential.
+    ///
+    /// # Errors
+    /// `Validation`, naming the member of the input that cannot be sent.
+    pub fn render(&self, input: &Map<String, Value>) -> crate::Result<Rendered> {
+        match &self.request {
+            ToolRequest::Template(template) => template.render(input),
+            ToolRequest::Any(any) => any.render(input, self.credential.as_ref().map(|it| &it.placement)),
+        }
+    }
+}
+
+/// What a tool sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ToolRequest {
+    /// One request, with the input's values in it.
+    Template(RequestTemplate),
+    /// The request that the input is.
+    Any(AnyRequest),
+}
+
+impl ToolRequest {
+    /// Where it goes.
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Template(template) => template.origin(),
+            Self::Any(any) => any.origin(),
+        }
     }
 }
 

@@ -56,6 +56,13 @@ impl GuardedClient {
         Self::with(allow, extra_roots, Box::new(SystemResolver), LIMITS)
     }
 
+    /// The same client, for answers of so many bytes.
+    #[must_use]
+    pub fn with_largest_answer(mut self, bytes: usize) -> Self {
+        self.limits.body = bytes;
+        self
+    }
+
     fn with(allow: AllowList, extra_roots: Vec<u8>, resolver: Box<dyn Resolve>, limits: Limits) -> Self {
         Self { connector: Connector::new(allow, resolver, extra_roots), limits }
     }

@@ -36,7 +36,7 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that resolves; its caller checks every address"
+        reason = "the one place that resolves; its callers check every address, or send nothing of ours"
     )]
     async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         tokio::net::lookup_host((name, port)).await.map(Iterator::collect)
@@ -118,7 +118,7 @@ impl Connector {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that connects; its caller checked the addresses"
+    reason = "the one place that connects; its callers checked the addresses, or send nothing of ours"
 )]
 async fn connect_to_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -132,7 +132,17 @@ async fn connect_to_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The name that the certificate must be for.
+/// A connection that a program on this machine asks for and could make itself: nothing is refused, and nothing of ours goes there.
+///
+/// # Errors
+/// Those of the network.
+pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = SystemResolver.resolve(host, port).await?;
+    let stream = connect_to_first(&addresses).await?;
+    let _unsupported = stream.set_nodelay(true);
+    Ok(stream)
+}
+
 fn unconnected(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
@@ -154,6 +164,7 @@ fn no_handshake(error: &io::Error) -> String {
     }
 }
 
+/// The name that the certificate must be for.
 fn server_name(host: &Host<String>) -> Result<ServerName<'static>, rustls_pki_types::InvalidDnsNameError> {
     match host {
         Host::Ipv4(address) => Ok(IpAddr::from(*address).into()),

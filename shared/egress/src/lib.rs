@@ -16,4 +16,5 @@ mod watched;
 
 pub use allow::{AllowList, AllowRule, AllowRuleError};
 pub use client::GuardedClient;
-pub use roots::{RootsError, check_extra_roots};
+pub use connect::dial;
+pub use roots::{RootsError, check_extra_roots, system_roots};

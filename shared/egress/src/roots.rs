@@ -34,6 +34,11 @@ pub fn check_extra_roots(pem: &[u8]) -> Result<usize, RootsError> {
     Ok(roots.len())
 }
 
+/// The certificates of the authorities that the system trusts, as DER.
+pub fn system_roots() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
+
 /// The TLS settings, made when first needed: reading the system's certificates takes milliseconds that a process without
 /// outbound TLS need not spend.
 pub struct Tls {

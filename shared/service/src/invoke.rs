@@ -237,7 +237,7 @@ impl Services {
         live.check(&Value::Object(call.input.clone()))?;
         bearer.alive(self.now())?;
         let calling = Calling { bearer, tool, call };
-        let rendered = tool.request.render(&call.input)?;
+        let rendered = tool.render(&call.input)?;
         let Some(credential) = &tool.credential else {
             return Ok(outcome(tool, self.send(&rendered, None).await?, None));
         };

@@ -9,7 +9,7 @@ use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
 use agent_identity_core::store::{Consistency, StoreError};
 use agent_identity_core::tag::{self, Tags};
 use agent_identity_core::tool::{
-    InjectableHosts, Origin, Placement, RequestTemplate, Tool, ToolCredential, ToolFlow,
+    InjectableHosts, Origin, Placement, Tool, ToolCredential, ToolFlow, ToolRequest,
 };
 use agent_identity_core::{Error, Id, ProviderName, Result, WorkloadName};
 use jsonschema::{PatternOptions, Validator};
@@ -32,7 +32,7 @@ pub struct PutTool {
     /// What its input must be.
     pub input_schema: Map<String, Value>,
     /// What is sent.
-    pub request: RequestTemplate,
+    pub request: ToolRequest,
     /// With which credential.
     pub credential: Option<ToolCredential>,
     /// Which workloads may call it.
@@ -161,19 +161,21 @@ fn check(tool: &PutTool) -> Result<()> {
     } else if let Err(message) = validator(schema) {
         note("inputSchema", message);
     }
-    if tool.request.parts().body.is_some_and(|body| size(&body) > MAX_DOCUMENT) {
-        note("request.body", format!("must have at most {MAX_DOCUMENT} bytes"));
-    }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for name in tool.request.parameters() {
-        if !properties.is_some_and(|properties| properties.contains_key(&name)) {
-            note("request", format!("has a parameter `{name}` that is no property of inputSchema"));
+    if let ToolRequest::Template(template) = &tool.request {
+        if template.parts().body.is_some_and(|body| size(&body) > MAX_DOCUMENT) {
+            note("request.body", format!("must have at most {MAX_DOCUMENT} bytes"));
         }
-    }
-    let required = schema.get("required").and_then(Value::as_array);
-    for name in tool.request.path_parameters() {
-        if !required.is_some_and(|required| required.iter().any(|it| it.as_str() == Some(name))) {
-            note("inputSchema.required", format!("must name `{name}`: it stands in the path"));
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for name in template.parameters() {
+            if !properties.is_some_and(|properties| properties.contains_key(&name)) {
+                note("request", format!("has a parameter `{name}` that is no property of inputSchema"));
+            }
+        }
+        let required = schema.get("required").and_then(Value::as_array);
+        for name in template.path_parameters() {
+            if !required.is_some_and(|required| required.iter().any(|it| it.as_str() == Some(name))) {
+                note("inputSchema.required", format!("must name `{name}`: it stands in the path"));
+            }
         }
     }
     if let Some(ToolCredential { flow, scopes, resources, audiences, placement, .. }) = &tool.credential {
@@ -181,7 +183,9 @@ fn check(tool: &PutTool) -> Result<()> {
             Placement::Query { name } => Some(name.as_str()),
             Placement::Bearer | Placement::Header { .. } | Placement::Basic { .. } => None,
         };
-        if tool.request.sets(placement.header(), parameter) {
+        if let ToolRequest::Template(template) = &tool.request
+            && template.sets(placement.header(), parameter)
+        {
             note("credential.placement", "is where the request has something of its own".to_owned());
         }
         if *flow == ToolFlow::ApiKey && !(scopes.is_empty() && resources.is_empty() && audiences.is_empty()) {

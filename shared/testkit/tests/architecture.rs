@@ -19,6 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("egress", &["core"]),
     ("aws", &["core"]),
     ("local", &["core", "system"]),
+    ("proxy", &["core"]),
     ("system", &["core"]),
     ("telemetry", &["core"]),
     ("testkit", &["core"]),
@@ -43,6 +44,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "lambda",
             "local",
             "oauth",
+            "proxy",
             "service",
             "telemetry",
         ],
@@ -53,8 +55,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 const ONLY: &[(&str, &[&str])] = &[
     ("rusqlite", &["local"]),
     ("jsonwebtoken", &["jose"]),
-    ("tokio-rustls", &["egress"]),
-    ("rustls", &["aws", "egress"]),
+    ("tokio-rustls", &["egress", "proxy"]),
+    ("rcgen", &["proxy"]),
+    ("rustls", &["aws", "egress", "proxy"]),
     ("axum", &["api", "cli", "lambda"]),
     ("clap", &["cli"]),
 ];

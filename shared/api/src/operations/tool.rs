@@ -9,7 +9,8 @@ use agent_identity_core::grant::{Pattern, Principal};
 use agent_identity_core::http::Method;
 use agent_identity_core::name::{Scope, ToolName};
 use agent_identity_core::tool::{
-    Placement, RequestParts, RequestTemplate, Tool, ToolCredential, ToolFlow, credential_header,
+    AnyRequest, Placement, RequestParts, RequestTemplate, Tool, ToolCredential, ToolFlow, ToolRequest,
+    credential_header,
 };
 use agent_identity_core::workload::ReturnUrl;
 use agent_identity_core::{Error, ProviderName, WorkloadName};
@@ -45,16 +46,40 @@ fn document(body: &Members, name: &str) -> Option<Option<Map<String, Value>>> {
     }
 }
 
-fn request(body: &Members) -> Option<RequestTemplate> {
-    const METHODS: &[(&str, Method)] = &[
-        ("GET", Method::Get),
-        ("HEAD", Method::Head),
-        ("POST", Method::Post),
-        ("PUT", Method::Put),
-        ("PATCH", Method::Patch),
-        ("DELETE", Method::Delete),
-    ];
+const METHODS: &[(&str, Method)] = &[
+    (Method::Get.as_str(), Method::Get),
+    (Method::Head.as_str(), Method::Head),
+    (Method::Post.as_str(), Method::Post),
+    (Method::Put.as_str(), Method::Put),
+    (Method::Patch.as_str(), Method::Patch),
+    (Method::Delete.as_str(), Method::Delete),
+];
+
+/// A request with `methods` takes any request of these; one with `method` is one request.
+fn request(body: &Members) -> Option<ToolRequest> {
     let request = body.required_object("request")?;
+    match request.raw("methods") {
+        Some(_) => any_request(&request).map(ToolRequest::Any),
+        None => template(&request).map(ToolRequest::Template),
+    }
+}
+
+fn any_request(request: &Members) -> Option<AnyRequest> {
+    for member in ["method", "query", "headers", "body"] {
+        if request.raw(member).is_some() {
+            request.wrong(member, "is not for a tool with `methods`: its input is the request");
+        }
+    }
+    let (methods, url) = (request.texts("methods", one_of(METHODS)), request.required("url", sized(1, 8192)));
+    let methods = methods??;
+    if methods.is_empty() {
+        request.wrong("methods", "must name at least one method");
+        return None;
+    }
+    AnyRequest::parse(&methods, &url?).map_err(|wrong| request.wrong("url", wrong)).ok()
+}
+
+fn template(request: &Members) -> Option<RequestTemplate> {
     let method = request.required("method", one_of(METHODS));
     let url = request.required("url", sized(1, 8192));
     let short = |name: &str, value: &str| {
@@ -196,15 +221,25 @@ pub fn parse_tool(members: Map<String, Value>) -> Result<PutTool, Error> {
 fn put_tool(body: &Members) -> Option<PutTool> {
     let (name, description) = (name(body), body.text("description", sized(0, 4096)));
     let input_schema = document(body, "inputSchema");
-    if let Some(None) = &input_schema {
-        body.missing("inputSchema");
-    }
     let (request, credential, allowed) = (request(body), credential(body), allowed_workloads(body));
+    let (input_schema, request) = (input_schema?, request?);
+    let input_schema = match (&request, input_schema) {
+        (ToolRequest::Any(any), None) => any.input_schema(),
+        (ToolRequest::Any(_), Some(_)) => {
+            body.wrong("inputSchema", "is not for a tool with `methods`: its input is a request");
+            return None;
+        }
+        (ToolRequest::Template(_), Some(schema)) => schema,
+        (ToolRequest::Template(_), None) => {
+            body.missing("inputSchema");
+            return None;
+        }
+    };
     Some(PutTool {
         name: name?,
         description: description?.unwrap_or_default(),
-        input_schema: input_schema??,
-        request: request?,
+        input_schema,
+        request,
         credential: credential?,
         allowed_workloads: allowed?,
     })
@@ -235,10 +270,12 @@ fn placement_shown(placement: &Placement) -> Value {
     }
 }
 
-/// A tool as GetTool shows it.
-pub fn shown_tool(tool: &Tool) -> Value {
-    let mut answer = summary(tool);
-    let parts = tool.request.parts();
+fn shown_request(request: &ToolRequest) -> Value {
+    let template = match request {
+        ToolRequest::Any(any) => return json!({ "methods": any.methods(), "url": any.url() }),
+        ToolRequest::Template(template) => template,
+    };
+    let parts = template.parts();
     let mut request = json!({
         "method": parts.method,
         "url": parts.url,
@@ -248,9 +285,15 @@ pub fn shown_tool(tool: &Tool) -> Value {
     if let (Some(body), Some(members)) = (parts.body, request.as_object_mut()) {
         members.insert("body".to_owned(), body);
     }
+    request
+}
+
+/// A tool as GetTool shows it.
+pub fn shown_tool(tool: &Tool) -> Value {
+    let mut answer = summary(tool);
     answer.insert("description".to_owned(), json!(tool.description));
     answer.insert("inputSchema".to_owned(), json!(tool.input_schema));
-    answer.insert("request".to_owned(), request);
+    answer.insert("request".to_owned(), shown_request(&tool.request));
     answer.insert("allowedWorkloads".to_owned(), json!(tool.allowed_workloads));
     if let Some(credential) = &tool.credential {
         let credential = json!({
@@ -290,6 +333,10 @@ pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Res
         item.insert("inputSchema".to_owned(), json!(tool.input_schema));
         if let Some(credential) = &tool.credential {
             item.insert("providerName".to_owned(), json!(credential.provider));
+        }
+        // Who makes requests as they come must know which of them are for this tool.
+        if let ToolRequest::Any(_) = &tool.request {
+            item.insert("request".to_owned(), shown_request(&tool.request));
         }
         Value::Object(item)
     });

@@ -13,7 +13,7 @@ use crate::http::Method;
 use crate::{Error, Result};
 
 /// Most bytes of a URL that is sent.
-const MAX_URL: usize = 8192;
+pub(super) const MAX_URL: usize = 8192;
 
 /// Most bytes of a header's value.
 const MAX_HEADER: usize = 8192;
@@ -42,12 +42,12 @@ const NOT_A_TOOLS: [&str; 16] = [
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whether a tool may set this header, given in lower case.
-fn is_a_tools(name: &str) -> bool {
+pub(super) fn is_a_tools(name: &str) -> bool {
     !NOT_A_TOOLS.contains(&name) && !name.starts_with("x-forwarded-") && !name.starts_with("proxy-")
 }
 
 /// RFC 9110 §5.6.2.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
@@ -253,6 +253,14 @@ impl RequestTemplate {
 
 /// Origin and path, of which only the path has parameters.
 fn url(text: &str) -> Result<(Origin, Vec<Template>), String> {
+    let (origin, path) = split_url(text)?;
+    let segments = path.strip_prefix('/').map(|path| path.split('/')).into_iter().flatten();
+    let path = segments.map(segment).collect::<Result<_, String>>()?;
+    Ok((origin, path))
+}
+
+/// Origin, and path as it is written.
+pub(super) fn split_url(text: &str) -> Result<(Origin, &str), String> {
     if text.len() > MAX_URL {
         return Err(format!("has more than {MAX_URL} bytes"));
     }
@@ -265,13 +273,10 @@ fn url(text: &str) -> Result<(Origin, Vec<Template>), String> {
     if origin.contains(['{', '}']) {
         return Err("must have a literal scheme and host: parameters may stand in its path only".to_owned());
     }
-    let origin = Origin::parse(origin)?;
-    let segments = path.strip_prefix('/').map(|path| path.split('/')).into_iter().flatten();
-    let path = segments.map(segment).collect::<Result<_, String>>()?;
-    Ok((origin, path))
+    Ok((Origin::parse(origin)?, path))
 }
 
-fn segment(text: &str) -> Result<Template, String> {
+pub(super) fn segment(text: &str) -> Result<Template, String> {
     let template = Template::parse(text)?;
     let literal: String = template
         .parts()
@@ -325,6 +330,11 @@ fn header(name: &str, text: &str) -> Result<(String, Template), String> {
 
 fn is_header_value(text: &str) -> bool {
     text.len() <= MAX_HEADER && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+/// The text, if it can be a header's value.
+pub(super) fn header_value(text: &str) -> Option<&str> {
+    Some(text).filter(|text| is_header_value(text))
 }
 
 fn is_form(content_type: &str) -> bool {

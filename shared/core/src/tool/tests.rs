@@ -302,3 +302,188 @@ proptest! {
         prop_assert!(!echoed.contains(&secret));
     }
 }
+
+fn any(methods: &[Method], url: &str) -> AnyRequest {
+    AnyRequest::parse(methods, url).unwrap()
+}
+
+fn any_tool(request: AnyRequest, placement: Placement) -> Tool {
+    Tool {
+        id: Id::from_bytes([1; 16]),
+        name: ToolName::parse("any").unwrap(),
+        description: String::new(),
+        input_schema: request.input_schema(),
+        request: ToolRequest::Any(request),
+        credential: Some(ToolCredential {
+            provider: ProviderName::parse("p").unwrap(),
+            flow: ToolFlow::ApiKey,
+            scopes: BTreeSet::new(),
+            resources: Vec::new(),
+            audiences: Vec::new(),
+            placement,
+        }),
+        allowed_workloads: Vec::new(),
+        version: 1,
+        created_at: Timestamp::from_seconds(0),
+        updated_at: Timestamp::from_seconds(0),
+    }
+}
+
+fn key_in(name: &str) -> Placement {
+    Placement::Query { name: name.to_owned() }
+}
+
+#[test]
+fn any_request_at_or_below_a_url_is_sent_as_it_came() {
+    let tool = any_tool(
+        any(&[Method::Get, Method::Post, Method::Get], "https://api.example.com/v1/"),
+        Placement::Bearer,
+    );
+    let ToolRequest::Any(request) = &tool.request else { panic!() };
+    assert_eq!(
+        (request.methods(), request.url()),
+        (&[Method::Get, Method::Post][..], "https://api.example.com/v1".to_owned())
+    );
+    let stored: Tool = serde_json::from_value(serde_json::to_value(&tool).unwrap()).unwrap();
+    assert_eq!(stored, tool);
+    let rendered = tool
+        .render(&input(json!({
+            "method": "POST", "path": "/v1/projects/a%2Fb/x;y=1", "query": "a=1&b=%20&a=2", "body": "é",
+            "headers": {
+                "X-One": "1", "Content-Type": "text/plain", "User-Agent": "curl/8", "Authorization": "Bearer mine", "COOKIE": "c=1",
+                "X-Forwarded-For": "1.2.3.4", "Proxy-Authorization": "Basic x", "Accept-Encoding": "gzip", "Host": "evil.example",
+            },
+        })))
+        .unwrap();
+    assert_eq!(rendered.url, "https://api.example.com/v1/projects/a%2Fb/x;y=1?a=1&b=%20&a=2");
+    assert_eq!((rendered.method, rendered.body.as_deref()), (Method::Post, Some("é")));
+    let headers: Vec<_> =
+        rendered.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(headers, [("content-type", "text/plain"), ("user-agent", "curl/8"), ("x-one", "1")]);
+    for path in ["/v1", "/v1/", "/v1//", "/v1/..a", "/v1/.well-known"] {
+        assert!(tool.render(&input(json!({"method": "GET", "path": path}))).is_ok(), "{path}");
+    }
+}
+
+#[test]
+fn nothing_but_what_is_below_its_url_is_reached_whoever_reads_the_path() {
+    let tool = any_tool(any(&[Method::Get], "https://api.example.com/v1/things"), key_in("key"));
+    let field = |value: Value| tool.render(&input(value)).map_err(|error| error.field_list()[0].name.clone());
+    for path in [
+        "",
+        "/",
+        "v1/things",
+        "/v1",
+        "/v1/thingsX",
+        "/v1/things%2f..%2f..",
+        "/v1/things/..",
+        "/v1/things/../admin",
+        "/v1/things/%2e%2e/admin",
+        "/v1/things/.%2E/admin",
+        "/v1/things/%252e%252e/x",
+        "/v1/things/..;/admin",
+        "/v1/things/..;a=b/x",
+        "/v1/things/%2e%2e%3b/x",
+        "/v1/things/..%5cx",
+        "/v1/things/a%5c..%5cx",
+        "/v1/things/./x",
+        "/V1/things",
+        "/v1/things?x",
+        "/v1/things#x",
+        "/v1/things/a b",
+        "/v1/things/a\r\nb",
+        "/v1/things/é",
+        "/v1/things/a\\b",
+        "/v1/things/%0d%0a",
+        "/v1/things/%250a",
+        "/v1/things/%00",
+        "/v1/things/{x}",
+        "https://evil.example/v1/things",
+        "//evil.example/v1/things",
+        "@evil.example/v1/things",
+    ] {
+        assert_eq!(field(json!({"method": "GET", "path": path})), Err("input.path".to_owned()), "{path:?}");
+    }
+    for method in ["POST", "get", "TRACE", "CONNECT", ""] {
+        assert_eq!(field(json!({"method": method, "path": "/v1/things"})), Err("input.method".to_owned()));
+    }
+    for query in ["a b", "a#b", "a\nb", "é"] {
+        assert_eq!(
+            field(json!({"method": "GET", "path": "/v1/things", "query": query})),
+            Err("input.query".to_owned())
+        );
+    }
+    for (name, value, at) in [
+        ("x y", "1", "input.headers"),
+        ("", "1", "input.headers"),
+        ("x\r\ny", "1", "input.headers"),
+        ("x", "a\r\nb", "input.headers.x"),
+        ("x", "é", "input.headers.x"),
+    ] {
+        let given = json!({"method": "GET", "path": "/v1/things", "headers": {name: value}});
+        assert_eq!(field(given), Err(at.to_owned()));
+    }
+    assert_eq!(
+        field(json!({"method": "GET", "path": "/v1/things", "body": "x"})),
+        Err("input.body".to_owned())
+    );
+}
+
+#[test]
+fn where_the_credential_goes_nothing_of_the_callers_goes() {
+    let request = || any(&[Method::Get], "https://api.example.com");
+    let by_query = any_tool(request(), key_in("api key"));
+    let sent = |query: &str| {
+        by_query.render(&input(json!({"method": "GET", "path": "/", "query": query}))).unwrap().url
+    };
+    assert_eq!(sent("api+key=mine&a=1&api%20key=x&%61pi+key&b"), "https://api.example.com/?a=1&b");
+    assert_eq!(sent("api+key=mine"), "https://api.example.com/");
+    let by_header =
+        any_tool(request(), Placement::Header { name: "x-api-key".to_owned(), prefix: String::new() });
+    let rendered = by_header
+        .render(&input(
+            json!({"method": "GET", "path": "/", "headers": {"X-API-Key": "mine", "x-other": "1"}}),
+        ))
+        .unwrap();
+    assert_eq!(rendered.headers, [("x-other".to_owned(), "1".to_owned())]);
+}
+
+#[test]
+fn where_all_requests_begin_is_literal() {
+    for url in [
+        "https://api.example.com/{x}",
+        "https://{h}.example.com",
+        "https://api.example.com/a//b",
+        "https://api.example.com/../b",
+        "https://api.example.com/a?b=c",
+        "http://api.example.com",
+        "api.example.com",
+        "https://u@api.example.com",
+    ] {
+        assert!(AnyRequest::parse(&[Method::Get], url).is_err(), "{url}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_path_leaves_the_url_that_it_is_below(path in "(/|%2[ef5]|%5c|\\.|;|v1|a|%|\\\\){0,12}") {
+        let tool = any_tool(any(&[Method::Get], "https://api.example.com/v1"), Placement::Bearer);
+        if let Ok(rendered) = tool.render(&input(json!({"method": "GET", "path": format!("/v1{path}")}))) {
+            let path = rendered.url.strip_prefix("https://api.example.com").unwrap();
+            // As servers read it that decode never, once or twice.
+            let mut read = path.to_owned();
+            for _ in 0..3 {
+                let mut walked = Vec::new();
+                for segment in read.split(['/', '\\']).map(|it| it.split(';').next().unwrap()) {
+                    match segment {
+                        "" | "." => {}
+                        ".." => drop(walked.pop()),
+                        _ => walked.push(segment),
+                    }
+                }
+                prop_assert_eq!(walked.first(), Some(&"v1"), "{}", path);
+                read = percent_encoding::percent_decode_str(&read).decode_utf8_lossy().into_owned();
+            }
+        }
+    }
+}
