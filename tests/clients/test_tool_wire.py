@@ -21,6 +21,11 @@ TOOL = {
     },
     "allowedWorkloads": ["@workload@"],
 }  # fmt: skip
+ANY = {
+    "name": "@any@",
+    "request": {"methods": ["GET", "POST"], "url": "https://api.example.com/v1"},
+    "allowedWorkloads": ["@workload@"],
+}
 REQUESTS = {
     "PutTool": TOOL,
     "GetTool": {"name": "@tool@"},
@@ -32,12 +37,12 @@ CASES = [
     pytest.param(operation, violation, id=f"{operation}: {violation.what}"[:180])
     for operation, request in REQUESTS.items()
     for violation in violations(operation, request)
-]
+] + [pytest.param("PutTool", violation, id=f"PutTool of any request: {violation.what}"[:180]) for violation in violations("PutTool", ANY)]
 
 
 @pytest.fixture(scope="module")
 def things(caller, fresh):
-    made = {"workload": make_workload(caller, fresh("agent")), "provider": fresh("machine"), "tool": fresh("tool")}
+    made = {"workload": make_workload(caller, fresh("agent")), "provider": fresh("machine"), "tool": fresh("tool"), "any": fresh("any")}
     caller.ok(
         "CreateOauth2CredentialProvider", name=made["provider"], credentialProviderVendor="GithubOauth2",
         oauth2ProviderConfigInput={"githubOauth2ProviderConfig": {"clientId": "one", "clientSecret": planted.new_secret("client secret")}},
@@ -75,3 +80,35 @@ def test_d1_without_a_grant_every_operation_is_denied(server, caller, things, fr
         assert (answer.status, answer.error) == (403, "AccessDeniedException"), answer
         assert operation in answer.message
         asking.close()
+
+
+def test_a_tool_of_any_request_is_read_as_it_was_stored(caller, things):
+    assert caller.raw("PutTool", encoded(ANY, things)).status == 200
+    got = caller.ok("GetTool", name=things["any"])
+    assert got["request"] == {"methods": ["GET", "POST"], "url": "https://api.example.com/v1"}
+    assert got["inputSchema"]["properties"]["method"] == {"enum": ["GET", "POST"]}
+    listed = {tool["name"]: tool for tool in caller.ok("ListTools", workloadName=things["workload"])["tools"]}
+    assert listed[things["any"]]["request"] == got["request"] and "request" not in listed[things["tool"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "member"),
+    [
+        ({"inputSchema": {"type": "object"}}, "inputSchema"),
+        ({"request": ANY["request"] | {"method": "GET"}}, "request.method"),
+        ({"request": ANY["request"] | {"query": {"a": "b"}}}, "request.query"),
+        ({"request": ANY["request"] | {"headers": {}}}, "request.headers"),
+        ({"request": ANY["request"] | {"body": {}}}, "request.body"),
+        ({"request": ANY["request"] | {"methods": ["GET", "TRACE"]}}, "request.methods"),
+        ({"request": ANY["request"] | {"methods": []}}, "request.methods"),
+        ({"request": ANY["request"] | {"url": "https://api.example.com/{x}"}}, "request.url"),
+        ({"request": ANY["request"] | {"url": "http://api.example.com/"}}, "request.url"),
+        ({"request": ANY["request"] | {"url": "https://api.example.com/../x"}}, "request.url"),
+        ({"request": {"url": "https://api.example.com"}}, "request.method"),
+        ({"request": {"method": "GET", "url": "https://api.example.com"}}, "inputSchema"),
+    ],
+)
+def test_what_a_tool_of_any_request_cannot_have_is_named(caller, things, change, member):
+    answer = caller.raw("PutTool", encoded(ANY | change, things))
+    assert (answer.status, answer.error) == (400, "ValidationException"), answer
+    assert any(field.startswith(member) for field in answer.wrong_fields), answer.wrong_fields

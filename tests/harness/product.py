@@ -80,6 +80,9 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    binary: Path = BINARY
+    user: int | None = None
+    """Whose process it is; another than ours takes root."""
 
     def start(self) -> Server:
         planted.watch_data(self.data)
@@ -96,7 +99,10 @@ class Server:
             }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [BINARY, *arguments, *self.arguments],
+                [self.binary, *arguments, *self.arguments],
+                user=self.user,
+                group=self.user,
+                extra_groups=None if self.user is None else [],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

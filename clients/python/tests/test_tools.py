@@ -29,6 +29,7 @@ def test_a_tool_is_put_as_the_operation_has_it(identity: IdentityClient, service
     answer = identity.put_tool("t", request, SCHEMA, credential, ["my-agent"], description="Does.")
     assert answer["version"] == 1 and "ResponseMetadata" not in answer
     identity.put_tool("open", {"method": "GET", "url": "https://a.example"}, SCHEMA, None, ("a", "b*"))
+    identity.put_tool("any", {"methods": ["GET"], "url": "https://a.example"}, None, None, ["a"])
     assert service.bodies("PutTool") == [
         {
             "name": "t",
@@ -45,6 +46,7 @@ def test_a_tool_is_put_as_the_operation_has_it(identity: IdentityClient, service
             "request": {"method": "GET", "url": "https://a.example"},
             "allowedWorkloads": ["a", "b*"],
         },
+        {"name": "any", "description": "", "request": {"methods": ["GET"], "url": "https://a.example"}, "allowedWorkloads": ["a"]},
     ]
 
 

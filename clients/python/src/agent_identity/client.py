@@ -257,7 +257,7 @@ class IdentityClient:
         self,
         name: str,
         request: ToolRequest,
-        input_schema: Mapping[str, Any],
+        input_schema: Optional[Mapping[str, Any]],
         credential: Optional[ToolCredential],
         allowed_workloads: Sequence[str],
         description: str = "",
@@ -267,7 +267,8 @@ class IdentityClient:
         Args:
             name: its name.
             request: what is sent, as PutTool has it; `{account_id}` stands for `account_id` of the input.
-            input_schema: what the input must be: a JSON Schema of an object.
+            input_schema: what the input must be: a JSON Schema of an object; None for a request with `methods`, whose input is a
+                request.
             credential: which credential it is sent with, as PutTool has it; None for an API that is open to all.
             allowed_workloads: names of the agents that may call it; `*` stands for any run of characters.
             description: what it does, for the agent that chooses among tools.
@@ -278,10 +279,9 @@ class IdentityClient:
         answer = self.control.put_tool(
             name=name,
             description=description,
-            inputSchema=input_schema,
             request=request,
             allowedWorkloads=list(allowed_workloads),
-            **_given(credential=credential),
+            **_given(credential=credential, inputSchema=input_schema),
         )
         return _members(answer)
 

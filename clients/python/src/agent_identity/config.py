@@ -76,13 +76,16 @@ class ApiKeyConfig(TypedDict, total=False):
 
 
 class _Request(TypedDict):
-    method: str
     url: str
 
 
 class ToolRequest(_Request, total=False):
-    """The one request of a tool, as PutTool has it. `{name}` stands for what the input has under `name`."""
+    """The request of a tool, as PutTool has it. `{name}` stands for what the input has under `name`. It has a `method`, or `methods`."""
 
+    method: str
+    """The method of its one request."""
+    methods: Sequence[str]
+    """The methods of any request at its URL or below it, which then has no query, headers or body of its own."""
     query: Mapping[str, str]
     """Parameters of the query."""
     headers: Mapping[str, str]
