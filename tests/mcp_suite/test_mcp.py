@@ -12,43 +12,12 @@ from mcp.shared.exceptions import MCPError
 
 from harness import planted
 from harness.browser import Browser
-from harness.stories import make_user_provider, sign_in_at_vendor
+from harness.stories import sign_in_at_vendor
 from harness.upstream import Reply
 from harness.wire import Connection
 
-SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"], "additionalProperties": False}
 MODES = ["auto", "legacy"]
 """`auto` takes 2026-07-28, in which each request says all of itself; `legacy` shakes hands for 2025-11-25."""
-
-
-@pytest.fixture(scope="module")
-def hosts(upstream):
-    return {"agent-identity:injectable-hosts": upstream.address}
-
-
-@pytest.fixture(scope="module")
-def weather(caller, agent, hosts, upstream, fresh):
-    """A tool with an API key, and the key."""
-    provider, secret, tool = fresh("weather"), planted.new_secret("API key"), fresh("weather.get")
-    caller.ok("CreateApiKeyCredentialProvider", name=provider, apiKey=secret, tags=hosts)
-    caller.ok(
-        "PutTool", name=tool, description="The weather of a place", inputSchema=SCHEMA, allowedWorkloads=[agent],
-        request={"method": "GET", "url": upstream.url + "/weather/{id}"},
-        credential={"providerName": provider, "flow": "API_KEY", "placement": {"location": "HEADER", "name": "x-api-key"}},
-    )  # fmt: skip
-    return tool, secret
-
-
-@pytest.fixture(scope="module")
-def calendar(caller, agent, hosts, vendor, upstream, fresh):
-    """A tool that needs its user's consent."""
-    provider, tool = make_user_provider(caller, vendor, fresh("calendar"), hosts), fresh("calendar.get")
-    caller.ok(
-        "PutTool", name=tool, inputSchema=SCHEMA, allowedWorkloads=[agent],
-        request={"method": "GET", "url": upstream.url + "/calendar/{id}"},
-        credential={"providerName": provider, "flow": "USER_FEDERATION", "scopes": ["openid", "things.read"]},
-    )  # fmt: skip
-    return tool
 
 
 def connected(server, agent, token, work, mode="auto", on_url=None):
@@ -69,14 +38,14 @@ def connected(server, agent, token, work, mode="auto", on_url=None):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_tools_are_listed_and_called(server, agent, weather, upstream, sign_in_as, mode):
+def test_tools_are_listed_and_called(server, agent, weather, schema, upstream, sign_in_as, mode):
     tool, secret = weather
     token = sign_in_as("ada")
 
     async def work(client):
         listed = await client.list_tools()
         found = {it.name: it for it in listed.tools}
-        assert (found[tool].description, found[tool].input_schema) == ("The weather of a place", SCHEMA)
+        assert (found[tool].description, found[tool].input_schema) == ("The weather of a place", schema)
         answer = await client.call_tool(tool, {"id": "London"})
         assert not answer.is_error
         [content] = answer.content

@@ -30,6 +30,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hello", &[]),
     ("raw-verify", &[]),
     ("refresh", &["lambda"]),
+    ("rmcp-peer", &[]),
     ("sample", &[]),
     ("tokens", &["api", "lambda"]),
     (
