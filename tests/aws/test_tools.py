@@ -1,13 +1,17 @@
 """Tools on AWS: the gateway function behind IAM's route and behind our authorizer, with the credential injected."""
 
 import json
+import urllib.error
+import urllib.request
 
 import pytest
+from mcp.client.auth.utils import build_protected_resource_metadata_discovery_urls
+from mcp.shared.auth import ProtectedResourceMetadata
 
 from harness import model, planted
 from harness.functions import Functions, Instance, http_event
 from harness.quick_start import run_quick_start
-from harness.stories import make_guarded_agent, sign_in, workload_token
+from harness.stories import make_guarded_agent, make_workload, sign_in, workload_token
 
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"], "additionalProperties": False}
 
@@ -87,6 +91,21 @@ def test_a_user_reaches_their_agents_tools_through_the_authorizer(functions, ven
     assert sent(f"tools/{name}", {"input": {"id": "1"}}, allowed["context"] | {"expiresAt": 1})[0] == 401
     assert sent(f"tools/{name}", {"input": {"id": "1"}}, {"principalId": "user"})[0] == 403
     assert len(upstream.seen) == called
+
+
+def test_an_mcp_client_finds_out_where_its_user_signs_in_without_a_challenge(functions, caller, agent, vendor, fresh):
+    """An HTTP API hands no WWW-Authenticate on, so that the official client looks where RFC 9728 §3.1 says, without a token."""
+    resource = f"{functions.url}/agents/{agent}/mcp"
+    [path_based, _root] = build_protected_resource_metadata_discovery_urls(None, resource)
+    with urllib.request.urlopen(path_based, timeout=30) as response:
+        found = ProtectedResourceMetadata.model_validate_json(response.read())
+    assert str(found.resource) == resource
+    assert [str(url).rstrip("/") for url in found.authorization_servers] == [vendor.issuer]
+    unguarded = make_workload(caller, fresh("agent"))
+    for name in (unguarded, fresh("nobody"), "not%20a%20name"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{functions.url}/.well-known/oauth-protected-resource/agents/{name}/mcp", timeout=30)
+        assert refused.value.code == 404 and "accepted for it" in refused.value.read().decode()
 
 
 def test_what_a_client_says_of_its_session_is_not_believed(functions, agent, tool, upstream):

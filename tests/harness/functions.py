@@ -285,7 +285,7 @@ class Functions:
         return self
 
     def pool_of(self, path: str) -> Pool:
-        if path == "/identities/InvokeTool":
+        if path == "/identities/InvokeTool" or path.startswith("/.well-known/oauth-protected-resource/"):
             return self.pools["gateway"]
         is_data = path in DATA_PLANE or path.startswith(CALLBACK)
         return self.pools["tokens" if is_data else "credentials"]

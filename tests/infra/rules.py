@@ -30,6 +30,9 @@ BROWSER_ROUTES = {
     "GET /identities/oauth2/callback/{provider}",
 }
 
+# What a client reads before it has a token.
+METADATA_ROUTE = "GET /.well-known/oauth-protected-resource/agents/{agentId}/mcp"
+
 # Behind the Lambda authorizer.
 AUTHORIZED_ROUTES = {"GET /sample", "POST /agents/{agentId}/tools/{tool}", "POST /agents/{agentId}/mcp"}
 
@@ -316,19 +319,20 @@ def a_tick_comes_every_minute(template: dict[str, Json]) -> Iterator[str]:
 
 
 @rule
-def only_browser_routes_are_open(template: dict[str, Json]) -> Iterator[str]:
+def only_browser_routes_and_the_metadata_are_open(template: dict[str, Json]) -> Iterator[str]:
+    open_routes = BROWSER_ROUTES | {METADATA_ROUTE}
     for auth, signed, principal in (("IAM", "AWS_IAM", "iam"), ("AccessKeys", "NONE", "access-keys")):
         decided = Decided(template, Auth=auth, Sample="true")
         seen = set()
         for name, route in decided.of_type("AWS::ApiGatewayV2::Route").items():
             key = route["RouteKey"]
             seen.add(key)
-            expected = "NONE" if key in BROWSER_ROUTES else "CUSTOM" if key in AUTHORIZED_ROUTES else signed
+            expected = "NONE" if key in open_routes else "CUSTOM" if key in AUTHORIZED_ROUTES else signed
             if route.get("AuthorizationType", "NONE") != expected:
                 yield f"{auth}: {name}, {key} has {route.get('AuthorizationType')}"
             if (expected == "CUSTOM") != ("AuthorizerId" in route):
                 yield f"{auth}: {name}, {key} has an authorizer that it should not have, or none"
-        if missing := (BROWSER_ROUTES | AUTHORIZED_ROUTES) - seen:
+        if missing := (open_routes | AUTHORIZED_ROUTES) - seen:
             yield f"{auth}: no routes {sorted(missing)}"
         # The same choice in both places: what API Gateway lets through unsigned, the function checks.
         for function in ("CredentialsFunction", "TokensFunction"):
@@ -360,6 +364,7 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
         "POST /identities/InvokeTool": "GatewayFunction",
         "POST /agents/{agentId}/tools/{tool}": "GatewayFunction",
         "POST /agents/{agentId}/mcp": "GatewayFunction",
+        METADATA_ROUTE: "GatewayFunction",
         "GET /sample": "SampleFunction",
     }
     found = {}

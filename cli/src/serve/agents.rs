@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use agent_identity_api::{Api, MCP_PATH, Sessions, TOOL_PATH, agent_routes, one_value};
+use agent_identity_api::{
+    Api, MCP_PATH, METADATA, Sessions, TOOL_PATH, agent_routes, one_value, protected_resource,
+};
 use agent_identity_core::WorkloadName;
 use agent_identity_inbound::{AuthorizeRequest, Outcome, VerifiedSession, bearer_token};
 use agent_identity_service::invoke::ToolSession;
@@ -19,13 +21,10 @@ use serde_json::json;
 
 const SAMPLE_PATH: &str = "/agents/{agentId}/sample";
 
-/// Where the metadata of a protected resource is: before its path (RFC 9728 §3.1).
-const METADATA: &str = "/.well-known/oauth-protected-resource";
-
 /// The agents' APIs, and the metadata that their 401 names. `base` is where both are reached.
 pub fn routes(authorize: Arc<AuthorizeRequest>, base: String, with_sample: bool) -> Router<Api> {
     let agents = Arc::new(Agents { authorize, base });
-    let router = agent_routes(agents.clone()).merge(metadata(&agents, MCP_PATH));
+    let router = agent_routes(agents.clone());
     if !with_sample {
         return router;
     }
@@ -33,13 +32,7 @@ pub fn routes(authorize: Arc<AuthorizeRequest>, base: String, with_sample: bool)
     let answer = move |Path(agent): Path<String>, headers: HeaderMap| async move {
         sample.sample(&agent, &headers).await
     };
-    router.route(SAMPLE_PATH, get(answer)).merge(metadata(&agents, SAMPLE_PATH))
-}
-
-fn metadata(agents: &Arc<Agents>, path: &'static str) -> Router<Api> {
-    let agents = Arc::clone(agents);
-    let answer = move |Path(agent): Path<String>| async move { agents.metadata(&agent, path).await };
-    Router::new().route(&format!("{METADATA}{path}"), get(answer))
+    router.route(SAMPLE_PATH, get(answer)).merge(protected_resource(SAMPLE_PATH))
 }
 
 struct Agents {
@@ -133,23 +126,6 @@ impl Agents {
             Err(_) => "Bearer".to_owned(),
         };
         ([(WWW_AUTHENTICATE, challenge)], message(status, text)).into_response()
-    }
-
-    async fn metadata(&self, agent: &str, path: &str) -> Response {
-        let Ok(agent) = WorkloadName::parse(agent) else {
-            return message(StatusCode::NOT_FOUND, "Not Found");
-        };
-        match self.authorize.protection(&agent).await {
-            Ok(Some(protection)) => {
-                let resource = format!("{}{}", self.base, path.replace("{agentId}", agent.as_str()));
-                body(StatusCode::OK, &protection.metadata(&resource))
-            }
-            Ok(None) => message(StatusCode::NOT_FOUND, "Not Found"),
-            Err(error) => {
-                tracing::warn!(%error, "the authorizers of an agent cannot be read");
-                message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
-            }
-        }
     }
 }
 

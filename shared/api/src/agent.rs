@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use agent_identity_core::WorkloadName;
 use agent_identity_core::name::ToolName;
 use agent_identity_service::audit;
 use agent_identity_service::invoke::{ToolCall, ToolOutcome, ToolSession};
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, post};
+use axum::routing::{any, get, post};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::fields::Members;
@@ -25,6 +26,9 @@ pub const TOOL_PATH: &str = "/agents/{agentId}/tools/{tool}";
 
 /// Where an agent's tools are an MCP server.
 pub const MCP_PATH: &str = "/agents/{agentId}/mcp";
+
+/// Where the metadata of a protected resource is: before its path (RFC 9728 §3.1).
+pub const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// Who has verified the user of a request to an agent: the authorizer in this process, or API Gateway with ours.
 #[async_trait]
@@ -41,7 +45,7 @@ pub trait Sessions: Send + Sync {
     ) -> Result<ToolSession, Response>;
 }
 
-/// The two doors.
+/// The two doors, and the metadata of the one to which clients come that know nothing but its URL.
 pub fn agent_routes(sessions: Arc<dyn Sessions>) -> Router<Api> {
     let for_mcp = Arc::clone(&sessions);
     let call_tool =
@@ -56,6 +60,33 @@ pub fn agent_routes(sessions: Arc<dyn Sessions>) -> Router<Api> {
     Router::new()
         .route(TOOL_PATH, post(call_tool).fallback(only_post))
         .route(MCP_PATH, post(mcp).fallback(any(only_post)))
+        .merge(protected_resource(MCP_PATH))
+}
+
+/// What clients may know, before they have a token, of what is at this path of an agent (RFC 9728).
+pub fn protected_resource(path: &'static str) -> Router<Api> {
+    let answer = move |State(api): State<Api>, Path(agent): Path<String>| async move {
+        let found = match WorkloadName::parse(&agent) {
+            Ok(agent) => api.services.protection(&agent).await,
+            // What cannot be is not there.
+            Err(_) => Ok(None),
+        };
+        match found {
+            Ok(Some(protection)) => {
+                let path = path.replace("{agentId}", &agent);
+                let resource = format!("{}{path}", api.services.config().public_base_url);
+                json(StatusCode::OK, &protection.metadata(&resource))
+            }
+            Ok(None) => Failure::new(
+                "ResourceNotFoundException",
+                StatusCode::NOT_FOUND,
+                "there is no such agent, or nobody's tokens are accepted for it",
+            )
+            .into_response(),
+            Err(error) => Failure::from(error).into_response(),
+        }
+    };
+    Router::new().route(&format!("{METADATA}{path}"), get(answer))
 }
 
 /// A stream of events is what MCP's GET would open; an answer here is one piece.

@@ -17,7 +17,7 @@ use agent_identity_service::Services;
 use axum::Router;
 use axum::routing::{any, get};
 
-pub use agent::{MCP_PATH, Sessions, TOOL_PATH, agent_routes};
+pub use agent::{MCP_PATH, METADATA, Sessions, TOOL_PATH, agent_routes, protected_resource};
 pub use authenticate::iam::{Gateway, GatewayCaller, IamPrincipals};
 pub use authenticate::{AccessKeys, Authenticate};
 pub use failure::Failure;

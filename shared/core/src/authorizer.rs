@@ -9,6 +9,7 @@ mod introspection;
 mod judge;
 mod key;
 pub mod preset;
+mod resource;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use introspection::{
 };
 pub use judge::{AgentRules, Explained, Passed, Refused};
 pub use key::{AuthorizerKey, AuthorizerKeyId, KeyOwner, KeyPurpose};
+pub use resource::Protection;
 
 /// Most authorizers of one agent: they are read, and judged, together.
 pub const MAX_AUTHORIZERS: usize = 10;

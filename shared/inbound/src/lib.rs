@@ -10,9 +10,7 @@ mod bearer;
 mod cache;
 mod denials;
 mod peek;
-mod resource;
 
 pub use authorize::{AuthorizeRequest, Minting, Outcome, SessionContext, VerifiedSession};
 pub use bearer::bearer_token;
 pub use cache::{MAX_AGENTS, RULES_LIFE};
-pub use resource::Protection;

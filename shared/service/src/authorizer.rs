@@ -6,7 +6,7 @@
 
 use agent_identity_core::authorizer::{
     AgentAuthorizers, AgentRules, Authorizer, AuthorizerKey, AuthorizerOptions, CustomJwtAuthorizer, Denial,
-    Explained, KeyOwner, KeyPurpose, MAX_AUTHORIZERS, Rule,
+    Explained, KeyOwner, KeyPurpose, MAX_AUTHORIZERS, Protection, Rule,
 };
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
@@ -335,6 +335,16 @@ impl Services {
         purpose: KeyPurpose,
     ) -> Result<AuthorizerKey> {
         Ok(self.authorizer_keys()?.create(KeyOwner { workload, purpose }).await?)
+    }
+
+    /// How an agent is protected, for clients that have no token yet; `None` for one that has no authorizer, or is not there.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn protection(&self, agent: &WorkloadName) -> Result<Option<Protection>> {
+        let stored: Option<Stored<AgentAuthorizers>> =
+            record::get(&*self.ports.store, &AgentAuthorizers::key(agent), Consistency::Eventual).await?;
+        Ok(stored.and_then(|stored| Protection::of(&stored.value.authorizers)))
     }
 
     fn authorizer_keys(&self) -> Result<&dyn AuthorizerKeys> {

@@ -1,11 +1,8 @@
 //! What clients may know of an agent before they have a token (RFC 9728).
 
-use agent_identity_core::Result;
-use agent_identity_core::WorkloadName;
-use agent_identity_core::authorizer::Authorizer;
 use serde_json::{Value, json};
 
-use crate::AuthorizeRequest;
+use super::Authorizer;
 
 /// Whose tokens an agent takes, and the scopes to ask for: what the metadata of a protected resource has of it (RFC 9728 §2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +27,15 @@ impl Protection {
         metadata
     }
 
+    /// Of an agent with these authorizers; `None` where there is none, and so nobody whose tokens are taken.
+    pub fn of(authorizers: &[Authorizer]) -> Option<Self> {
+        let mut protection = Self::default();
+        for authorizer in authorizers {
+            protection.add(authorizer);
+        }
+        (!authorizers.is_empty()).then_some(protection)
+    }
+
     fn add(&mut self, authorizer: &Authorizer) {
         let rules = &authorizer.configuration;
         push_new(&mut self.issuers, rules.discovery_url.issuer());
@@ -43,20 +49,5 @@ impl Protection {
 fn push_new(all: &mut Vec<String>, one: String) {
     if !all.contains(&one) {
         all.push(one);
-    }
-}
-
-impl AuthorizeRequest {
-    /// How an agent is protected; `None` for one that has no authorizer, or is not there.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn protection(&self, agent: &WorkloadName) -> Result<Option<Protection>> {
-        let rules = self.rules(agent, None).await?;
-        let mut protection = Protection::default();
-        for authorizer in rules.authorizers() {
-            protection.add(authorizer);
-        }
-        Ok((!rules.is_empty()).then_some(protection))
     }
 }
