@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -29,8 +30,11 @@ def the_binary_is_built() -> None:
 def d19_nothing_secret_is_left_behind(the_binary_is_built: None) -> Iterator[None]:
     """Runs when everything has stopped: its failure is an error of the run."""
     yield
-    assert planted.planted_count() > 0, "nothing was planted, so nothing could have been found"
-    assert any(path.stat().st_size for path in planted.logs()), "there is no log to search"
+    written = any(path.stat().st_size for path in planted.logs())
+    # A worker may have had files alone that need neither; a run has both.
+    if written or "PYTEST_XDIST_WORKER" not in os.environ:
+        assert planted.planted_count() > 0, "nothing was planted, so nothing could have been found"
+        assert written, "there is no log to search"
     assert planted.leaks_in_logs() == []
     assert planted.leaks_in_databases() == []
     for path in planted.logs():
