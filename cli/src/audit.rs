@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agent_identity_core::Timestamp;
 use agent_identity_core::audit::verify::{Report, Verifier};
 use agent_identity_core::audit::{Day, END, Link, Record, SignedHead};
 use agent_identity_core::port::HeadSigner;
@@ -45,10 +44,10 @@ enum AuditCommand {
 #[derive(Debug, clap::Args)]
 pub struct DaysArgs {
     /// From this day on (UTC); by default the last 90 days
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = Day::parse)]
     from: Option<Day>,
     /// To the end of this day (UTC); by default today
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = Day::parse)]
     to: Option<Day>,
     #[command(flatten)]
     store: StoreArgs,
@@ -90,12 +89,6 @@ struct VerifyArgs {
     days: DaysArgs,
 }
 
-fn day(text: &str) -> Result<Day, String> {
-    let midnight = format!("{text}T00:00:00Z").parse::<jiff::Timestamp>();
-    let midnight = midnight.map_err(|_| "must be a day such as 2026-11-26".to_owned())?;
-    Ok(Day::of(Timestamp::from_seconds(midnight.as_second())))
-}
-
 impl DaysArgs {
     /// The trail.
     ///
@@ -107,7 +100,7 @@ impl DaysArgs {
     }
 
     /// The days, of which each has chains of its own.
-    fn days(&self, trail: &Trail) -> impl Iterator<Item = Day> + use<> {
+    pub fn days(&self, trail: &Trail) -> impl Iterator<Item = Day> + use<> {
         let to = self.to.unwrap_or_else(|| trail.today()).number();
         let from = self.from.map_or(to.saturating_sub(DAYS), Day::number);
         (from..=to).map(Day::from_number)

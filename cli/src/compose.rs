@@ -154,6 +154,7 @@ pub async fn open(data: &Path, settings: Settings) -> CommandResult<Local> {
             life: settings.life,
             signing: Signing::Here(Arc::new(LocalHeadSigner::new(&master.derive("audit heads")))),
             days: settings.audit_days,
+            usage_metrics: false,
         },
     ));
     let store: Arc<dyn Store> = Arc::new(AuditedStore::new(Arc::clone(&trail)));

@@ -42,6 +42,9 @@ const POST_EVERY: Duration = Duration::from_secs(1);
 /// How often it is signed how far the audit trail has come (D18).
 const SIGN_EVERY: Duration = Duration::from_secs(60);
 
+/// How often what was counted is written: so much of it a process that is killed loses.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
 /// How long requests that are under way have to end after a signal: longer than a call to a provider may take.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -323,6 +326,13 @@ impl Server {
                 trail.sign_heads().await;
             }
         });
+        let trail = Arc::clone(&self.local.trail);
+        let counting = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(COUNT_EVERY).await;
+                trail.write_usage(Duration::ZERO).await;
+            }
+        });
         let services = Arc::clone(&self.local.services);
         let (work, stopping) = (self.work.clone(), self.stopping.clone());
         let schedule = self
@@ -346,6 +356,7 @@ impl Server {
         }
         posting.abort();
         signing.abort();
+        counting.abort();
         self.local.trail.end().await;
         self.local.events.flush().await;
         all_ended

@@ -59,8 +59,10 @@ class RecordedFunctions(Functions):
 def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
     """The calls, and those after lost answers."""
     trusted = f"issuer={vendor.issuer},audience={FRONT_END_AUDIENCE}"
-    functions = RecordedFunctions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted}).start()
-    behind_iam = RecordedFunctions((vendor.address,), environment={
+    # What is counted is written with each request, and not once a minute.
+    counting = {"AGENT_IDENTITY_USAGE_EVERY": "0"}
+    functions = RecordedFunctions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted} | counting).start()
+    behind_iam = RecordedFunctions((vendor.address,), environment=counting | {
         "AGENT_IDENTITY_PRINCIPAL": "iam", "AGENT_IDENTITY_API_ID": "testapi",
     }).start()  # fmt: skip
     try:
@@ -77,6 +79,7 @@ def call_everything(vendor: Vendor, app: App, fresh: Any) -> set[Call]:
         bring_back_a_secret(functions, caller, fresh)
         get_from_a_new_process(functions, caller, vendor, app, fresh)
         call_tools(functions, caller, vendor, app, fresh)
+        count(functions, caller, vendor, fresh)
         caller.close()
         use_iam(behind_iam, vendor, fresh)
         calls = functions.calls | behind_iam.calls
@@ -375,6 +378,21 @@ def call_tools(functions: RecordedFunctions, caller: Caller, vendor: Vendor, app
     assert {it["name"] for it in listed["result"]["tools"]} == set(tools.values())
     for name in tools.values():
         caller.ok("DeleteTool", name=name)
+
+
+def count(functions: RecordedFunctions, caller: Caller, vendor: Vendor, fresh: Any) -> None:
+    """A row of counters that is not as its process has left it is looked at before it is written again."""
+    table, client = functions.environment["AGENT_IDENTITY_TABLE"], functions.client_of("dynamodb")
+    agent = make_workload(caller, fresh("agent"))
+    wat = workload_token(caller, agent)
+    for _ in range(2):
+        get_new_api_key(caller, wat, fresh, lambda: None)
+        call_an_open_tool(caller, agent, wat, vendor, fresh)
+        rows = client.scan(TableName=table, ProjectionExpression="pk, sk")["Items"]
+        for row in rows:
+            if row["pk"]["S"].startswith("usage#"):
+                client.delete_item(TableName=table, Key=row)
+    assert caller.ok("GetUsage", workloadName=agent)["usage"]
 
 
 def get_new_api_key(caller: Caller, wat: str, fresh: Any, before: Any) -> None:

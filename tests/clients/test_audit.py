@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -111,13 +113,70 @@ def test_who_asked_how_often_is_counted(server, caller, vendor, app, fresh):
     another = Consent(caller, workload_token(caller, other, "bert"), people, more={"resourceOauth2ReturnUrl": app.return_url}).begin()
     assert "accessToken" not in another.poll().json
 
-    def usage(*arguments):
-        return command("usage", "--data", str(server.data), *arguments).stdout
+    expected = {(agent, weather): (3, 0, 0), (other, weather): (1, 0, 0), (agent, "nothing"): (0, 0, 1), (other, people): (2, 3, 0)}
 
-    counted = {(it["workloadName"], it["providerName"]): it for it in json.loads(usage("--json"))}
-    ours = {of: (it["given"], it["waiting"], it["refused"]) for of, it in counted.items() if of[0] in (agent, other)}
-    assert ours == {(agent, weather): (3, 0, 0), (other, weather): (1, 0, 0), (agent, "nothing"): (0, 0, 1), (other, people): (2, 3, 0)}
-    assert agent in usage() and json.loads(usage("--json", "--to", "2026-01-01")) == []
+    def ours(used):
+        counted = {(it["workloadName"], it["providerName"]): it for it in used}
+        return {of: (it["given"], it["waiting"], it["refused"]) for of, it in counted.items() if of[0] in (agent, other)}
+
+    # The server knows at once; what it has written, the command line reads.
+    assert ours(caller.ok("GetUsage")["usage"]) == expected
+    deadline = time.monotonic() + 20
+    while (found := ours(json.loads(usage(server, "--json")))) != expected and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert found == expected
+    assert agent in usage(server) and json.loads(usage(server, "--json", "--to", "2026-01-01")) == []
+
+
+def usage(server, *arguments):
+    return command("usage", "--data", str(server.data), *arguments).stdout
+
+
+def test_usage_is_asked_for_by_names_days_and_pages_and_by_who_manages_them(server, caller, fresh):
+    agent, providers = make_workload(caller, fresh("agent")), sorted(key_provider(caller, fresh("weather")) for _ in range(3))
+    wat = workload_token(caller, agent)
+    for provider in providers:
+        get_key(caller, wat, provider)
+    first = caller.ok("GetUsage", workloadName=agent, maxResults=2)
+    rest = caller.ok("GetUsage", workloadName=agent, maxResults=2, nextToken=first["nextToken"])
+    assert [it["providerName"] for it in first["usage"] + rest["usage"]] == providers and "nextToken" not in rest
+    assert {it["path"] for it in first["usage"]} == {"direct"}
+    [one] = caller.ok("GetUsage", providerName=providers[0])["usage"]
+    assert (one["workloadName"], one["given"], one["waiting"], one["refused"]) == (agent, 1, 0, 0)
+    today = datetime.now(UTC).date()
+    week = {"from": str(today - timedelta(days=7)), "to": str(today)}
+    assert len(caller.ok("GetUsage", workloadName=agent, **week)["usage"]) == 3
+    assert caller.ok("GetUsage", workloadName=agent, **{"from": "2026-01-01", "to": "2026-01-02"})["usage"] == []
+    for days, member in [
+        ({"from": "2026-02-01", "to": "2026-01-01"}, "from"),
+        ({"from": "2020-01-01", "to": "2026-01-01"}, "from"),
+        ({"from": "2026-02-30"}, "from"),
+        ({"to": "yesterday"}, "to"),
+        ({"nextToken": first["nextToken"][:-2] + "AA"}, "nextToken"),
+    ]:
+        refused = caller.call("GetUsage", **days)
+        assert refused.status == 400 and member in refused.wrong_fields, (days, refused)
+    # One who manages one provider sees what is asked of it, by agents that are theirs too.
+    mine = server.caller(create_access_key(server.data, fresh("key"), f"admin workload={agent} provider={providers[1]}"))
+    assert [it["providerName"] for it in mine.ok("GetUsage")["usage"]] == [providers[1]]
+    assert mine.call("GetUsage", providerName=providers[0]).status == 403
+    mine.close()
+
+
+def test_what_was_counted_outlives_the_server_and_adds_up(tmp_path, fresh):
+    running, agent = Server(tmp_path / "data"), fresh("agent")
+    provider = fresh("weather")
+    for _ in range(2):
+        running.start()
+        caller = running.caller()
+        if not caller.ok("ListWorkloadIdentities")["workloadIdentities"]:
+            make_workload(caller, agent)
+            key_provider(caller, provider)
+        get_key(caller, workload_token(caller, agent), provider)
+        caller.close()
+        assert running.stop() == 0
+    [used] = json.loads(usage(running, "--json"))
+    assert (used["workloadName"], used["providerName"], used["given"]) == (agent, provider, 2)
 
 
 @pytest.fixture

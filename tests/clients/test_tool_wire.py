@@ -1,4 +1,4 @@
-"""Tools on the wire: every request broken in every way that our service model knows, and who may ask (D1)."""
+"""Tools and usage on the wire: every request broken in every way that our service model knows, and who may ask (D1)."""
 
 import pytest
 
@@ -32,6 +32,7 @@ REQUESTS = {
     "ListTools": {"workloadName": "@workload@", "maxResults": 5},
     "InvokeTool": {"workloadIdentityToken": "@wat@", "toolName": "@tool@", "input": {"id": "1"}, "resourceOauth2ReturnUrl": "https://app.example/", "customState": "x"},
     "DeleteTool": {"name": "@tool@"},
+    "GetUsage": {"workloadName": "@workload@", "providerName": "@provider@", "from": "2026-01-01", "to": "2026-02-01", "maxResults": 5},
 }  # fmt: skip
 CASES = [
     pytest.param(operation, violation, id=f"{operation}: {violation.what}"[:180])

@@ -84,6 +84,9 @@ def test_a_user_consents_and_the_agent_goes_on(package, caller, vendor, app, ups
     with pytest.raises(module.ToolError) as failed:
         gateway.invoke_tool(tool, {"title": "tea"})
     assert failed.value.code == "UNKNOWN_OUTCOME"
+    # Asked once to consent, and twice the credential went into a request.
+    [used] = identity.usage(agent_id=agent)
+    assert (used["providerName"], used["path"], used["waiting"], used["given"], used["refused"]) == (provider, "gateway", 1, 2, 0)
     [connection] = identity.list_connections(agent_id=agent)
     assert identity.delete_connection(connection["connectionId"])["upstream"] == "revoked"
     upstream.reset()

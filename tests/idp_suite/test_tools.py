@@ -486,8 +486,7 @@ def test_a_call_is_on_record(server, caller, agent, upstream, api_key, fresh):
     records = [json.loads(line) for line in listed.splitlines()]
     calls = [it for it in records if it.get("operation") == "InvokeTool" and it.get("provider") == provider]
     assert calls and calls[-1]["workload"] == agent and calls[-1]["outcome"] == "ok" and calls[-1]["user"]
-    counted = json.loads(command("usage", "--data", str(server.data), "--json").stdout)
-    [used] = [it for it in counted if (it["workloadName"], it["providerName"]) == (agent, provider) and it["path"] == "gateway"]
+    [used] = [it for it in caller.ok("GetUsage", workloadName=agent, providerName=provider)["usage"] if it["path"] == "gateway"]
     assert used["given"] >= 1
 
 

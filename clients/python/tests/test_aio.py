@@ -28,7 +28,7 @@ def public(of: type) -> set[str]:
 )
 def test_every_method_is_there(of: type, asynchronous: Any) -> None:
     assert public(asynchronous) == public(of)
-    iterators = {"list_credentials", "list_connections", "list_tools"}
+    iterators = {"list_credentials", "list_connections", "list_tools", "usage"}
     for name in public(of):
         method = getattr(asynchronous, name)
         assert inspect.isasyncgenfunction(method) if name in iterators else inspect.iscoroutinefunction(method)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from fake_service import Service
 
@@ -19,6 +21,16 @@ def test_connections_are_listed_page_by_page(identity: IdentityClient, service: 
     assert [it["connectionId"] for it in found] == ["1", "2"]
     first = {"workloadName": "my-agent", "providerName": "github", "userId": "ada"}
     assert service.bodies("ListConnections") == [first, {**first, "nextToken": "n"}]
+
+
+def test_usage_is_listed_page_by_page(identity: IdentityClient, service: Service) -> None:
+    one = {"workloadName": "my-agent", "providerName": "a", "path": "direct", "given": 1, "waiting": 0, "refused": 2}
+    service.answer("GetUsage", {"usage": [one], "nextToken": "n"}, {"usage": [{**one, "providerName": "b"}]}, {"usage": []})
+    found = identity.usage(agent_id="my-agent", first_day=date(2026, 11, 1), last_day=date(2026, 11, 26))
+    assert [(it["providerName"], it["refused"]) for it in found] == [("a", 2), ("b", 2)]
+    assert list(identity.usage(credential_name="a")) == []
+    first = {"workloadName": "my-agent", "from": "2026-11-01", "to": "2026-11-26"}
+    assert service.bodies("GetUsage") == [first, {**first, "nextToken": "n"}, {"providerName": "a"}]
 
 
 def test_a_deleted_connection_says_what_became_of_it(identity: IdentityClient, service: Service) -> None:

@@ -22,7 +22,7 @@ pub use authenticate::iam::{Gateway, GatewayCaller, IamPrincipals};
 pub use authenticate::{AccessKeys, Authenticate};
 pub use failure::Failure;
 pub use gate::{Hosts, RequestId, one_value};
-pub use operations::{parse_authorizer, parse_tool, shown_tool};
+pub use operations::{parse_authorizer, parse_tool, shown_tool, shown_usage};
 pub use tokio_util::sync::CancellationToken;
 pub use tokio_util::task::TaskTracker;
 

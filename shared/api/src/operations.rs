@@ -10,12 +10,14 @@ mod shapes;
 mod tags;
 mod token_vault;
 pub(crate) mod tool;
+mod usage;
 mod user;
 mod workload;
 mod workload_token;
 
 pub use authorizer::parse_authorizer;
 pub use tool::{parse_tool, shown_tool};
+pub use usage::shown_usage;
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -174,6 +176,7 @@ operations! {
     GetTool Control POST "/identities/GetTool" OK => tool::get,
     DeleteTool Control POST "/identities/DeleteTool" NO_CONTENT => tool::delete,
     ListTools Control POST "/identities/ListTools" OK => tool::list,
+    GetUsage Control POST "/identities/GetUsage" OK => usage::get,
     InvokeTool Tools POST "/identities/InvokeTool" OK => tool::invoke,
 }
 

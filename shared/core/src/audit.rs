@@ -227,6 +227,37 @@ impl Day {
         Self(days)
     }
 
+    /// From `YYYY-MM-DD`.
+    ///
+    /// # Errors
+    /// The text says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || "must be a day such as 2026-11-26".to_owned();
+        let parts: Vec<&str> = text.split('-').collect();
+        let [year, month, day] = parts.as_slice() else { return Err(wrong()) };
+        let number = |text: &str, digits: usize| {
+            let plain = text.len() == digits && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse::<i64>().ok().filter(|_| plain).ok_or_else(wrong)
+        };
+        let (year, month, day) = (number(year, 4)?, number(month, 2)?, number(day, 2)?);
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days_of_month = match month {
+            4 | 6 | 9 | 11 => 30,
+            2 if leap => 29,
+            2 => 28,
+            1..=12 => 31,
+            _ => return Err(wrong()),
+        };
+        if !(1..=days_of_month).contains(&day) {
+            return Err(wrong());
+        }
+        // Years that begin in March end with the leap day: 365 days each, and 153 days in five months.
+        let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let leap_days = years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400);
+        // 719,468 days from 1 March of the year 0 to 1 January 1970.
+        Ok(Self(365 * years + leap_days + (153 * months + 2) / 5 + day - 1 - 719_468))
+    }
+
     /// Its number.
     pub const fn number(self) -> i64 {
         self.0
@@ -253,8 +284,8 @@ impl Day {
         partition.split_once('#')?.0.parse().ok().map(Self)
     }
 
-    /// Where its heads are.
-    pub fn heads(self) -> String {
+    /// Its one partition, for what is not spread: heads, usage.
+    pub fn undivided(self) -> String {
         self.0.to_string()
     }
 }
@@ -283,7 +314,7 @@ impl Head {
 
     /// Where it is kept: each chain has one.
     pub fn key(&self, day: Day) -> Key {
-        Key::of(Kind::AuditHead, day.heads(), self.chain.as_str())
+        Key::of(Kind::AuditHead, day.undivided(), self.chain.as_str())
     }
 }
 

@@ -32,6 +32,7 @@ pub mod secret;
 pub mod store;
 pub mod tag;
 pub mod tool;
+pub mod usage;
 pub mod user;
 pub mod wat;
 pub mod workload;

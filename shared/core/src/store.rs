@@ -66,11 +66,13 @@ pub enum Kind {
     Audit,
     /// How far a chain of the audit trail has come, signed: partition = day, sort = chain (D18).
     AuditHead,
+    /// What a process has counted on a day: partition = day, sort = process.
+    Usage,
 }
 
 impl Kind {
     /// All of them, by how often they are read.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Connection,
         Self::ClientToken,
         Self::ConsentSession,
@@ -96,6 +98,7 @@ impl Kind {
         Self::Revocation,
         Self::Audit,
         Self::AuditHead,
+        Self::Usage,
     ];
 
     /// The kind with this text form.
@@ -131,6 +134,7 @@ impl Kind {
             Self::VaultKey => "vault-key",
             Self::Audit => "audit",
             Self::AuditHead => "audit-head",
+            Self::Usage => "usage",
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Composed {
     pub services: Arc<Services>,
     /// Events, to be sent before an invocation ends.
     pub events: Arc<EventBridgeEvents>,
+    /// How long what was counted may wait to be written.
+    pub usage_every: Duration,
     /// How AWS is reached, for what else a function needs.
     pub connection: AwsConnection,
 }
@@ -70,6 +72,7 @@ impl Composed {
                         .map(|(sign, key)| sign(connection.clone(), key)),
                 ),
                 days: DEFAULT_DAYS,
+                usage_metrics: environment.usage_metrics,
             },
         ));
         let store: Arc<dyn Store> = Arc::new(AuditedStore::new(Arc::clone(&trail)));
@@ -118,6 +121,7 @@ impl Composed {
             record_cache: RECORD_CACHE,
             secret_cache: SECRET_CACHE,
         };
-        Self { services: Arc::new(Services::new(ports, config)), events, connection }
+        let services = Arc::new(Services::new(ports, config));
+        Self { services, events, usage_every: environment.usage_every, connection }
     }
 }

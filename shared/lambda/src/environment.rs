@@ -1,5 +1,7 @@
 //! The environment of a function (`AGENT_IDENTITY_*`), read once at its start.
 
+use std::time::Duration;
+
 use agent_identity_api::Gateway;
 use agent_identity_aws::AwsSettings;
 use agent_identity_core::arn::Place;
@@ -37,6 +39,10 @@ pub struct Environment {
     pub authorizer_key_purposes: Vec<KeyPurpose>,
     /// `AGENT_IDENTITY_AUDIT_KMS_KEY_ID`: signs how far the audit trail has come, where this process may (D18).
     pub audit_kms_key_id: Option<String>,
+    /// `AGENT_IDENTITY_USAGE_METRICS`: whether usage becomes metrics by workload and provider, each of which costs money.
+    pub usage_metrics: bool,
+    /// `AGENT_IDENTITY_USAGE_EVERY`, in seconds: so long may what was counted wait to be written; a minute.
+    pub usage_every: Duration,
     /// `AGENT_IDENTITY_SECRET_PREFIX`.
     pub secret_prefix: String,
     /// `AGENT_IDENTITY_EVENT_BUS`.
@@ -122,6 +128,17 @@ impl Environment {
             },
             authorizer_kms_key_id: get("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"),
             audit_kms_key_id: get("AGENT_IDENTITY_AUDIT_KMS_KEY_ID"),
+            usage_metrics: match get("AGENT_IDENTITY_USAGE_METRICS").as_deref() {
+                Some("true") => true,
+                None | Some("false") => false,
+                Some(_) => return Err(wrong("AGENT_IDENTITY_USAGE_METRICS", &"must be true or false")),
+            },
+            usage_every: match get("AGENT_IDENTITY_USAGE_EVERY") {
+                Some(text) => Duration::from_secs(
+                    text.parse().map_err(|why| wrong("AGENT_IDENTITY_USAGE_EVERY", &why))?,
+                ),
+                None => Duration::from_secs(60),
+            },
             secret_prefix: required(&get, "AGENT_IDENTITY_SECRET_PREFIX")?,
             event_bus: required(&get, "AGENT_IDENTITY_EVENT_BUS")?,
             public_base_url: required(&get, "AGENT_IDENTITY_PUBLIC_BASE_URL")?

@@ -4,12 +4,14 @@ use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_identity_api::{
     AccessKeys, Api, Authenticate, CancellationToken, GatewayCaller, Hosts, IamPrincipals, RequestId,
     Surface, TaskTracker, agent_routes,
 };
 use agent_identity_aws::EventBridgeEvents;
+use agent_identity_service::Services;
 use axum::Router;
 use http::Uri;
 use http_body_util::BodyExt as _;
@@ -32,6 +34,7 @@ pub async fn serve<S: Surface>() -> Result<(), StartError> {
             }
             PrincipalSource::AccessKeys => Arc::new(AccessKeys::new(Arc::clone(&composed.services), false)),
         };
+        let (services, usage_every) = (Arc::clone(&composed.services), composed.usage_every);
         let api = Api {
             services: composed.services,
             authenticate,
@@ -41,7 +44,12 @@ pub async fn serve<S: Surface>() -> Result<(), StartError> {
             stopping: CancellationToken::new(),
         };
         let more = if S::TOOLS { agent_routes(Arc::new(BehindAuthorizer)) } else { Router::new() };
-        Ok(Function { router: agent_identity_api::router::<S>(api, more), events: composed.events })
+        Ok(Function {
+            router: agent_identity_api::router::<S>(api, more),
+            services,
+            usage_every,
+            events: composed.events,
+        })
     })?;
     lambda_http::run_concurrent(service_fn(move |request| {
         let function = function.clone();
@@ -53,6 +61,8 @@ pub async fn serve<S: Surface>() -> Result<(), StartError> {
 #[derive(Clone)]
 struct Function {
     router: Router,
+    services: Arc<Services>,
+    usage_every: Duration,
     events: Arc<EventBridgeEvents>,
 }
 
@@ -80,6 +90,9 @@ impl Function {
         let answered = self.router.clone().oneshot(http::Request::from_parts(parts, body)).await;
         // Lambda may freeze the process as soon as there is an answer.
         self.events.flush().await;
+        if let Some(trail) = &self.services.ports().trail {
+            trail.write_usage(self.usage_every).await;
+        }
         match answered {
             Ok(response) => Whole(whole(response).await),
             Err(never) => match never {},

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 mod read;
+mod usage;
 
 pub use read::Found;
 
@@ -180,6 +181,8 @@ pub struct Terms {
     pub signing: Signing,
     /// How many days each day is kept, after which all of it is gone at once.
     pub days: u32,
+    /// Whether what is counted is told to the log too, where it becomes metrics (ADR 0034).
+    pub usage_metrics: bool,
 }
 
 /// How many days the trail is kept where nobody says otherwise.
@@ -201,6 +204,8 @@ pub struct Trail {
     credentials: tokio::sync::Mutex<Option<Chain>>,
     /// The chain of log lines.
     lines: Mutex<Option<Chain>>,
+    /// What was asked for.
+    counters: usage::Counters,
     /// What was signed last, and of which day, by chain.
     signed: tokio::sync::Mutex<Vec<Head>>,
 }
@@ -238,6 +243,7 @@ impl Trail {
             waiting: Mutex::default(),
             credentials: tokio::sync::Mutex::default(),
             lines: Mutex::default(),
+            counters: usage::Counters::default(),
             signed: tokio::sync::Mutex::default(),
         }
     }
@@ -269,6 +275,7 @@ impl Trail {
         let about = noted();
         let answer = about.answer;
         let record = about.record(error);
+        self.count(&record);
         match self.terms.kept {
             Kept::Lines => Ok(Recorded { answer, ..self.line(record) }),
             Kept::Rows => {
@@ -474,8 +481,9 @@ impl Trail {
         Ok(())
     }
 
-    /// Ends the chains of this process: it is about to end.
+    /// Ends the chains of this process, and writes what it has counted: it is about to end.
     pub async fn end(&self) {
+        self.write_usage(Duration::ZERO).await;
         let mut chains: Vec<Chain> =
             std::mem::take(&mut *self.resting.lock().unwrap_or_else(PoisonError::into_inner));
         chains.extend(self.credentials.lock().await.take());

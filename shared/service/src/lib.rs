@@ -32,6 +32,7 @@ pub mod tags;
 mod token_call;
 pub mod token_vault;
 pub mod tool;
+pub mod usage;
 mod user_key;
 mod vault;
 pub mod workload;

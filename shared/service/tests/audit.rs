@@ -37,7 +37,7 @@ impl HeadSigner for Seal {
 
 fn trail_of(world: &World, store: Arc<dyn Store>, seed: u64, kept: Kept, life: Life) -> Arc<Trail> {
     let (random, clock) = (Arc::new(SeededRandom::new(seed)), world.clock.clone());
-    let terms = Terms { kept, life, signing: Signing::Here(Arc::new(Seal)), days: 30 };
+    let terms = Terms { kept, life, signing: Signing::Here(Arc::new(Seal)), days: 30, usage_metrics: false };
     Arc::new(Trail::new(store, Arc::new(Sha256), random, clock, terms))
 }
 
@@ -290,8 +290,13 @@ async fn d18_a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
 #[tokio::test]
 async fn d18_the_schedule_goes_on_only_from_what_it_signed() {
     let world = World::new();
-    let terms =
-        |kept| Terms { kept, life: Life::Long, signing: Signing::Scheduled(Some(Arc::new(Seal))), days: 30 };
+    let terms = |kept| Terms {
+        kept,
+        life: Life::Long,
+        signing: Signing::Scheduled(Some(Arc::new(Seal))),
+        days: 30,
+        usage_metrics: false,
+    };
     let (random, clock) = (Arc::new(SeededRandom::new(7)), world.clock.clone());
     let trail = Trail::new(world.store.clone(), Arc::new(Sha256), random, clock, terms(Kept::Rows));
     let rows = || {

@@ -23,6 +23,12 @@ const DURATION: &str = "micros";
 /// Fields by which metrics are told apart, the first that a line has.
 const DIMENSIONS: [&str; 2] = ["operation", "outcome"];
 
+/// The field that makes a line one of usage, and all that it counts.
+const USED: [&str; 3] = ["given", "waiting", "refused"];
+
+/// By what usage is told apart, as EMF has it.
+const USED_BY: &str = r#""workload","provider","path""#;
+
 /// Fields of `lambda_runtime`'s span that a line repeats, or has itself where there is no span.
 const REQUEST_ID: &str = "requestId";
 const TRACE_ID: &str = "xrayTraceId";
@@ -71,6 +77,7 @@ struct Line {
     /// The place in [`DIMENSIONS`] of the first that the line has.
     dimension: Option<usize>,
     is_timed: bool,
+    is_usage: bool,
 }
 
 impl Line {
@@ -78,30 +85,33 @@ impl Line {
         let mut json = Vec::with_capacity(768);
         let _infallible = write!(json, r#"{{"timestamp":"{now:.3}""#);
         push(&mut json, &[r#","level":""#, level, r#"""#]);
-        Self { json, dimension: None, is_timed: false }
+        Self { json, dimension: None, is_timed: false, is_usage: false }
     }
 
     /// The line's end, before it the description of its metric, if it has one (CloudWatch, "Embedded metric format
     /// specification").
     fn finish(mut self, millis: i64) -> Vec<u8> {
         let dimension = self.dimension.and_then(|place| DIMENSIONS.get(place));
-        if let (Some(dimension), true) = (dimension, self.is_timed) {
-            let _infallible = write!(self.json, r#","_aws":{{"Timestamp":{millis}"#);
-            push(
-                &mut self.json,
-                &[
-                    r#","CloudWatchMetrics":[{"Namespace":""#,
-                    NAMESPACE,
-                    r#"","Dimensions":[[""#,
-                    dimension,
-                    r#""]],"Metrics":[{"Name":""#,
-                    DURATION,
-                    r#""}]}]}"#,
-                ],
-            );
+        match (dimension, self.is_timed, self.is_usage) {
+            (Some(dimension), true, _) => {
+                self.describe(millis, &["\"", dimension, "\""], &[DURATION]);
+            }
+            (_, _, true) => self.describe(millis, &[USED_BY], &USED),
+            _ => {}
         }
         push(&mut self.json, &["}\n"]);
         self.json
+    }
+
+    fn describe(&mut self, millis: i64, dimensions: &[&str], metrics: &[&str]) {
+        let _infallible = write!(self.json, r#","_aws":{{"Timestamp":{millis}"#);
+        push(&mut self.json, &[r#","CloudWatchMetrics":[{"Namespace":""#, NAMESPACE, r#"","Dimensions":[["#]);
+        push(&mut self.json, dimensions);
+        push(&mut self.json, &[r#"]],"Metrics":["#]);
+        for (place, metric) in metrics.iter().enumerate() {
+            push(&mut self.json, &[if place > 0 { "," } else { "" }, r#"{"Name":""#, metric, r#""}"#]);
+        }
+        push(&mut self.json, &["]}]}"]);
     }
 
     fn put(&mut self, field: &Field, value: impl std::fmt::Display) {
@@ -113,6 +123,7 @@ impl Line {
     fn notice(&mut self, field: &Field) {
         let name = field.name();
         self.is_timed |= name == DURATION;
+        self.is_usage |= USED.first() == Some(&name);
         if let Some(place) = DIMENSIONS.iter().position(|dimension| *dimension == name) {
             self.dimension = Some(self.dimension.map_or(place, |before| before.min(place)));
         }
@@ -240,6 +251,31 @@ mod tests {
         assert_eq!(described["Metrics"][0], json!({"Name": "micros"}));
         assert_eq!((&line["_aws"]["Timestamp"], &line["micros"]), (&json!(5), &json!(12)));
         assert_eq!(line["timestamp"], "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_line_of_usage_is_three_metrics_by_who_used_what_and_how() {
+        let line = written(|| {
+            tracing::info!(
+                workload = "w",
+                provider = "p",
+                path = "direct",
+                given = 3,
+                waiting = 0,
+                refused = 1,
+                "usage"
+            );
+        });
+        let described = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(described["Dimensions"], json!([["workload", "provider", "path"]]));
+        assert_eq!(
+            described["Metrics"],
+            json!([{"Name": "given"}, {"Name": "waiting"}, {"Name": "refused"}])
+        );
+        assert_eq!(
+            (&line["given"], &line["refused"], &line["workload"]),
+            (&json!(3), &json!(1), &json!("w"))
+        );
     }
 
     #[test]

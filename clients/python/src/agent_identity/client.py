@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, Callable, Literal, Optional, Union, cast, get_args
 
 import boto3
@@ -202,6 +203,29 @@ class IdentityClient:
             issuer=issuer,
             subject=subject,
             userId=user_id,
+        )
+
+    def usage(
+        self,
+        agent_id: Optional[str] = None,
+        credential_name: Optional[str] = None,
+        first_day: Optional[date] = None,
+        last_day: Optional[date] = None,
+    ) -> Iterator[dict[str, Any]]:
+        """How often credentials were asked for, by agent, provider and path, as GetUsage has it.
+
+        Args:
+            agent_id: only by this agent.
+            credential_name: only at this provider.
+            first_day: added up from this day on (UTC); today where it is not set.
+            last_day: to the end of this day; today where it is not set.
+        """
+        return _pages(
+            self.control.get_usage,
+            "usage",
+            workloadName=agent_id,
+            providerName=credential_name,
+            **{"from": first_day and first_day.isoformat(), "to": last_day and last_day.isoformat()},
         )
 
     def delete_connection(self, connection_id: str) -> dict[str, Any]:

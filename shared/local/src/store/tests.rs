@@ -47,7 +47,8 @@ fn every_kind_reads_back_from_its_text_form() {
             | Kind::Denial
             | Kind::VaultKey
             | Kind::Audit
-            | Kind::AuditHead => assert_eq!(kind(listed.as_str()).unwrap(), listed),
+            | Kind::AuditHead
+            | Kind::Usage => assert_eq!(kind(listed.as_str()).unwrap(), listed),
         }
     }
     assert!(kind("nothing").is_err());

@@ -40,7 +40,7 @@ impl Trail {
             })
             .await?;
         }
-        each_row(&*self.store, Kind::AuditHead, &day.heads(), |row| {
+        each_row(&*self.store, Kind::AuditHead, &day.undivided(), |row| {
             tell(match record::parse::<SignedHead>(row) {
                 Ok(stored) if stored.value.head.key(day) == row.key => Found::Head(stored.value),
                 Ok(_) => Found::Unreadable(format!("the head of {} is another's", row.key.sort)),

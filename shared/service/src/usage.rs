@@ -1,0 +1,94 @@
+//! `GetUsage`: how often credentials were asked for, for who manages workloads and providers.
+
+use agent_identity_core::audit::Day;
+use agent_identity_core::grant::{Action, Authorized, Role};
+use agent_identity_core::usage::Used;
+use agent_identity_core::{Error, ProviderName, Result, WorkloadName};
+
+use crate::Services;
+use crate::page::{Page, PageRequest};
+
+/// Most days that are added up.
+pub const MAX_DAYS: i64 = 400;
+
+/// Asks how often.
+#[derive(Clone, Debug)]
+pub struct GetUsage {
+    /// Only by this workload.
+    pub workload: Option<WorkloadName>,
+    /// Only of this provider.
+    pub provider: Option<ProviderName>,
+    /// The first day; today where it is not set.
+    pub from: Option<Day>,
+    /// The last day; today where it is not set.
+    pub to: Option<Day>,
+    /// Which page.
+    pub page: PageRequest,
+}
+
+impl Action for GetUsage {
+    const OPERATION: &'static str = "GetUsage";
+
+    fn role(&self) -> Role {
+        Role::Admin
+    }
+
+    fn workload(&self) -> Option<&WorkloadName> {
+        self.workload.as_ref()
+    }
+
+    fn provider(&self) -> Option<&ProviderName> {
+        self.provider.as_ref()
+    }
+}
+
+impl Services {
+    /// The sums of these days, by workload, provider and path: those that the reader manages.
+    ///
+    /// # Errors
+    /// `Validation` of the days and of the page's token.
+    pub async fn get_usage(&self, authorized: Authorized<'_, GetUsage>) -> Result<Page<Used>> {
+        const OPERATION: &str = GetUsage::OPERATION;
+        let (principal, GetUsage { workload, provider, from, to, page }) =
+            (authorized.principal(), authorized.action());
+        let trail = self.ports.trail.as_ref().ok_or_else(|| Error::internal("there is no audit trail"))?;
+        let to = to.unwrap_or_else(|| trail.today()).number();
+        let from = from.map_or(to, Day::number);
+        if from > to {
+            return Err(Error::field("from", "must not be after `to`"));
+        }
+        if to - from >= MAX_DAYS {
+            return Err(Error::field("from", format!("must be at most {MAX_DAYS} days before `to`")));
+        }
+        let after = self.page_start(OPERATION, page).await?;
+        let total = trail.usage((from..=to).map(Day::from_number)).await?;
+        let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let place = |used: &Used| {
+            let of = &used.of;
+            format!("{}\n{}\n{}", of.workload, of.provider, of.path.as_str())
+        };
+        let mut items: Vec<Used> = total
+            .into_list()
+            .filter(|used| {
+                let of = &used.of;
+                workload.as_ref().is_none_or(|wanted| wanted.as_str() == of.workload)
+                    && provider.as_ref().is_none_or(|wanted| wanted.as_str() == of.provider)
+                    && principal.allows(
+                        OPERATION,
+                        Role::Admin,
+                        name(&of.workload).as_deref(),
+                        name(&of.provider).as_deref(),
+                    )
+            })
+            .collect();
+        items.sort_by_key(place);
+        items.retain(|used| after.as_ref().is_none_or(|after| place(used) > *after));
+        let more = items.len() > page.max_results;
+        items.truncate(page.max_results);
+        let next_token = match items.last() {
+            Some(last) if more => Some(self.page_end(OPERATION, &place(last)).await?),
+            _ => None,
+        };
+        Ok(Page { items, next_token })
+    }
+}
