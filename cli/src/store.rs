@@ -195,6 +195,8 @@ mod aws {
                 // What the caller's own permissions on the key allow.
                 authorizer_key_purposes: KeyPurpose::ALL.to_vec(),
                 audit_kms_key_id: self.audit_kms_key_id.clone(),
+                usage_metrics: false,
+                usage_every: std::time::Duration::ZERO,
                 secret_prefix: String::new(),
                 event_bus: String::new(),
                 place: Place { region: aws.region.clone(), account: ACCOUNT.to_owned() },

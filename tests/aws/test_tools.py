@@ -18,7 +18,8 @@ SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required"
 
 @pytest.fixture(scope="module")
 def functions(vendor, upstream):
-    running = Functions((vendor.address, upstream.address)).start()
+    counting = {"AGENT_IDENTITY_USAGE_EVERY": "0", "AGENT_IDENTITY_USAGE_METRICS": "true"}
+    running = Functions((vendor.address, upstream.address), environment=counting).start()
     yield running
     running.stop()
 
