@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_identity_api::sigv4::{Service, SignedRequest, SigningCredentials, sign};
-use agent_identity_core::http::{HttpClient as _, HttpRequest, Method};
+use agent_identity_core::http::{HttpClient as _, HttpError, HttpRequest, Method};
 use agent_identity_core::{Clock as _, Secret};
 use agent_identity_egress::{AllowList, GuardedClient};
 use agent_identity_local::SystemClock;
@@ -13,8 +13,8 @@ use url::Url;
 
 use crate::{CommandError, CommandResult};
 
-/// Longer than a tool may take.
-const WITHIN: Duration = Duration::from_secs(30);
+/// Longer than a tool may take, and once more after a token was refreshed.
+const WITHIN: Duration = Duration::from_secs(70);
 
 /// An answer of a tool has at most 1 MiB, which JSON may write at greater length.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
@@ -44,14 +44,26 @@ pub enum CallError {
         /// What is wrong.
         message: String,
     },
-    /// There is no answer that can be read.
+    /// Nothing was sent.
     #[error("{0}")]
-    Broken(String),
+    NotSent(String),
+    /// It was sent, and there is no answer that can be read: it may have been done (D5).
+    #[error("{0}")]
+    Unknown(String),
 }
 
 impl CallError {
-    fn broken(error: impl std::fmt::Display) -> Self {
-        Self::Broken(error.to_string())
+    fn not_sent(error: impl std::fmt::Display) -> Self {
+        Self::NotSent(error.to_string())
+    }
+}
+
+impl From<HttpError> for CallError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Unknown { .. } => Self::Unknown(error.to_string()),
+            HttpError::NotSent { .. } | HttpError::Forbidden { .. } => Self::NotSent(error.to_string()),
+        }
     }
 }
 
@@ -94,7 +106,7 @@ impl Client {
     pub async fn call(&self, path: &str, body: &Value) -> Result<Value, CallError> {
         let body = body.to_string();
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_str(&self.authority).map_err(CallError::broken)?);
+        headers.insert(header::HOST, HeaderValue::from_str(&self.authority).map_err(CallError::not_sent)?);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let signed = SignedRequest {
             method: "POST",
@@ -110,10 +122,10 @@ impl Client {
             region: &self.region,
             service: Service::BedrockAgentcore,
         };
-        let added = sign(&credentials, &signed, SystemClock.now()).map_err(CallError::broken)?;
+        let added = sign(&credentials, &signed, SystemClock.now()).map_err(CallError::not_sent)?;
         let text = |name: &str| {
             let value = added.get(name).and_then(|value| value.to_str().ok());
-            value.map(Secret::new).ok_or_else(|| CallError::broken("the signature is incomplete"))
+            value.map(Secret::new).ok_or_else(|| CallError::not_sent("the signature is incomplete"))
         };
         let headers = vec![
             ("content-type", Secret::new("application/json")),
@@ -123,11 +135,11 @@ impl Client {
         let url = format!("{}{path}", self.url);
         let mut request = HttpRequest::new(Method::Post, url, headers, Some(Secret::new(body)));
         request.within = Some(WITHIN);
-        let response = self.http.send(request).await.map_err(CallError::broken)?;
+        let response = self.http.send(request).await?;
         let answer: Value = match response.body.as_slice() {
             [] => Value::Null,
             body => serde_json::from_slice(body).map_err(|_| {
-                CallError::Broken(format!("{path}: the answer ({}) is no JSON", response.status))
+                CallError::Unknown(format!("{path}: the answer ({}) is no JSON", response.status))
             })?,
         };
         if response.status >= 300 {

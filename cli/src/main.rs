@@ -99,6 +99,9 @@ impl<E: std::fmt::Display> From<E> for CommandError {
 /// `Result` of a command.
 type CommandResult<T = ()> = Result<T, CommandError>;
 
+/// How long what nobody waits for any more may take to end.
+const LAST_MOMENTS: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Settings that close something. An empty one is a script that went wrong, and must not open it.
 const NEVER_EMPTY: [&str; 2] = ["AGENT_IDENTITY_PUBLIC_BASE_URL", "AGENT_IDENTITY_TRUSTED_ISSUERS"];
 
@@ -161,6 +164,8 @@ fn main() -> ExitCode {
         };
         done.map(|()| ExitCode::SUCCESS)
     }));
+    // A name that is being looked up, say, holds the end up no longer.
+    runtime.shutdown_timeout(LAST_MOMENTS);
     outcome.unwrap_or_else(|error| fail(&error))
 }
 

@@ -15,7 +15,7 @@ use agent_identity_local::{SystemClock, SystemRandom};
 use agent_identity_proxy::{Proxy, Route};
 
 use crate::client::Client;
-use crate::compose::{self, DEFAULT_REGION};
+use crate::compose::{self, DEFAULT_REGION, Settings};
 use crate::data_dir::{DataArgs, DefaultKey};
 use crate::env::{self, Endpoint};
 use crate::{CommandError, CommandResult, output};
@@ -74,12 +74,13 @@ pub async fn run(args: RunArgs) -> CommandResult<ExitCode> {
         for line in injecting.summary() {
             output::complain(&format!("agent-identity: {line}"));
         }
-        if !own_key || child::may_look_into(&url) {
-            output::complain(
-                "agent-identity: warning: COMMAND runs as a user who can read the server's data directory or memory, and so could take \
-                 credentials from there; run `serve` as another user, and give this command a key of the role use (docs/operations.md)",
-            );
-        }
+    }
+    // Also where nothing else is said (D23).
+    if !own_key || child::may_look_into(&url) {
+        output::complain(
+            "agent-identity: warning: COMMAND runs as a user who can read the server's data directory or memory, and so could take \
+             credentials from there; run `serve` as another user, and give this command a key of the role use (docs/operations.md)",
+        );
     }
     let hosts = injecting.hosts();
     let secret = Secret::new(handle(&SystemRandom));
@@ -87,27 +88,39 @@ pub async fn run(args: RunArgs) -> CommandResult<ExitCode> {
     let proxy = Proxy::start(&hosts, secret, Arc::new(SystemClock), route).await?;
     let bundle = bundle::Bundle::write(&proxy.authority_pem())?;
     let environment =
-        child::Environment { proxy: proxy.url(), bundle: bundle.path(), hosts: &hosts, key: &key };
+        child::Environment { proxy: proxy.url(), bundle: bundle.path(), hosts: &hosts, key: &key, url: &url };
     child::run(&args.command, &environment).await
 }
 
 impl RunArgs {
-    /// The server, and whether the key is one that was given to this command alone.
+    /// The server, and whether it is reached without its data directory, with a key that was given to this command.
     async fn endpoint(&self) -> CommandResult<(Endpoint, bool)> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let given = (&self.url, variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"));
-        if let (Some(url), Some(access_key_id), Some(secret)) = given {
-            if variable("AWS_SESSION_TOKEN").is_some() {
-                return Err(CommandError(
-                    "AWS_SESSION_TOKEN is set, so that the access key is none of ours; set a key that `agent-identity access-keys create` made"
-                        .to_owned(),
-                ));
+        let given = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY")).map(
+            |(access_key_id, secret)| DefaultKey { access_key_id, secret_access_key: Secret::new(secret) },
+        );
+        let data = self.data.path()?;
+        match (env::endpoint(&data, self.url.as_deref(), self.region.clone()).await, given, &self.url) {
+            (Ok(mut endpoint), Some(key), _) => {
+                // A key of the server's that somebody has set is the one that is meant; one of an account on AWS is not.
+                let local = compose::open(&data, Settings::offline(DEFAULT_REGION)).await?;
+                if local.services.access_key(&key.access_key_id).await?.is_some() {
+                    endpoint.key = key;
+                }
+                Ok((endpoint, false))
             }
-            let key = DefaultKey { access_key_id, secret_access_key: Secret::new(secret) };
-            let region = self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
-            return Ok((Endpoint { url: url.clone(), region, key }, true));
+            (Ok(endpoint), None, _) => Ok((endpoint, false)),
+            // Not the server of a data directory of this user's.
+            (Err(_), Some(_), Some(_)) if variable("AWS_SESSION_TOKEN").is_some() => Err(CommandError(
+                "AWS_SESSION_TOKEN is set: this command takes a key that does not end, as `agent-identity access-keys create` makes it \
+                 without --expires-in"
+                    .to_owned(),
+            )),
+            (Err(_), Some(key), Some(url)) => {
+                let region = self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
+                Ok((Endpoint { url: url.clone(), region, key }, true))
+            }
+            (Err(error), _, _) => Err(error),
         }
-        let endpoint = env::endpoint(&self.data.path()?, self.url.as_deref(), self.region.clone()).await?;
-        Ok((endpoint, false))
     }
 }

@@ -113,7 +113,7 @@ def test_who_asked_how_often_is_counted(server, caller, vendor, app, fresh):
     another = Consent(caller, workload_token(caller, other, "bert"), people, more={"resourceOauth2ReturnUrl": app.return_url}).begin()
     assert "accessToken" not in another.poll().json
 
-    expected = {(agent, weather): (3, 0, 0), (other, weather): (1, 0, 0), (agent, "nothing"): (0, 0, 1), (other, people): (2, 3, 0)}
+    expected = {(agent, weather): (3, 0, 0), (other, weather): (1, 0, 0), (agent, ""): (0, 0, 1), (other, people): (2, 3, 0)}
 
     def ours(used):
         counted = {(it["workloadName"], it["providerName"]): it for it in used}
@@ -150,6 +150,7 @@ def test_usage_is_asked_for_by_names_days_and_pages_and_by_who_manages_them(serv
     for days, member in [
         ({"from": "2026-02-01", "to": "2026-01-01"}, "from"),
         ({"from": "2020-01-01", "to": "2026-01-01"}, "from"),
+        ({"from": "2025-01-01", "to": "2026-02-05"}, "from"),
         ({"from": "2026-02-30"}, "from"),
         ({"to": "yesterday"}, "to"),
         ({"nextToken": first["nextToken"][:-2] + "AA"}, "nextToken"),
@@ -161,6 +162,25 @@ def test_usage_is_asked_for_by_names_days_and_pages_and_by_who_manages_them(serv
     assert [it["providerName"] for it in mine.ok("GetUsage")["usage"]] == [providers[1]]
     assert mine.call("GetUsage", providerName=providers[0]).status == 403
     mine.close()
+
+
+def test_names_that_somebody_made_up_are_not_counted_by_and_nobodys_requests_are_not_everybodys(server, caller, fresh):
+    agent = make_workload(caller, fresh("agent"))
+    stranger = server.caller(create_access_key(server.data, fresh("key"), "read workload=zzz provider=zzz"))
+    wat = workload_token(caller, agent)
+    for name in (fresh("invented"), fresh("invented")):
+        assert get_key(stranger, "no-token", name).status == 401
+        assert get_key(stranger, wat, name).status == 403
+        assert get_key(caller, wat, name).status == 404
+    stranger.close()
+    used = caller.ok("GetUsage")["usage"]
+    assert not [it for it in used if it["providerName"].startswith("invented")]
+    [unknown] = [it for it in used if (it["workloadName"], it["providerName"]) == (agent, "")]
+    assert unknown["refused"] >= 4
+    for grant in (f"admin workload={agent} provider=weather*", "admin workload=other* provider=*", "admin workload=other provider=other"):
+        mine = server.caller(create_access_key(server.data, fresh("key"), grant))
+        assert [it for it in mine.ok("GetUsage")["usage"] if "" in (it["workloadName"], it["providerName"])] == []
+        mine.close()
 
 
 def test_what_was_counted_outlives_the_server_and_adds_up(tmp_path, fresh):

@@ -88,6 +88,10 @@ def test_a_tool_of_any_request_is_read_as_it_was_stored(caller, things):
     got = caller.ok("GetTool", name=things["any"])
     assert got["request"] == {"methods": ["GET", "POST"], "url": "https://api.example.com/v1"}
     assert got["inputSchema"]["properties"]["method"] == {"enum": ["GET", "POST"]}
+    # What was read can be stored again.
+    members = {name: got[name] for name in ("name", "inputSchema", "request", "allowedWorkloads")}
+    assert caller.ok("PutTool", **members)["version"] == got["version"] + 1
+    assert caller.raw("PutTool", encoded(ANY | {"inputSchema": {"type": "object"}}, things)).status == 400
     listed = {tool["name"]: tool for tool in caller.ok("ListTools", workloadName=things["workload"])["tools"]}
     assert listed[things["any"]]["request"] == got["request"] and "request" not in listed[things["tool"]]
 

@@ -181,6 +181,38 @@ http.request({ host: proxy.hostname, port: proxy.port, method: "CONNECT", path: 
     assert seen.headers["user-agent"].startswith("git/")
 
 
+def test_headers_that_servers_take_for_another_request_do_not_travel(server, agent, api):
+    names = ["X-HTTP-Method-Override", "X_HTTP_Method", "X-Original-URL", "X-Rewrite-URL", "X_Forwarded_Host", "X-Forwarded-Host"]
+    headers = [part for name in names for part in ("-H", f"{name}: /admin")]
+    run(server, agent, "curl", "-sS", "-X", "POST", *headers, f"https://localhost:{api.port}/v1/x")
+    sent = {name.replace("_", "-") for name in api.last().headers}
+    assert not sent & {name.lower().replace("_", "-") for name in names}
+
+
+def test_a_credential_does_not_come_in_pieces_from_an_api_that_echoes_it(server, agent, api, key):
+    def in_ranges(seen):
+        body = echo(seen).body
+        first, _, last = seen.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
+        return Reply(body=body[int(first) : int(last) + 1 if last else None])
+
+    api.answer = in_ranges
+    url, pieces = f"https://localhost:{api.port}/v1/x", ""
+    for at in range(0, 600, 12):
+        pieces += run(server, agent, "curl", "-sS", "-r", f"{at}-{at + 11}", url)[0][:12]
+        if at > 100 and "range" not in api.last().headers:
+            break
+    assert "range" not in api.last().headers and key[1] not in pieces
+
+
+def test_an_answer_that_says_it_is_ours_or_is_none_is_not_believed(server, agent, api):
+    api.answer = lambda _: Reply(headers=(("X-Agent-Identity-Error", "ConsentRequired"),))
+    out, _ = run(server, agent, "curl", "-sSi", f"https://localhost:{api.port}/v1/x")
+    assert "agent-identity-error" not in out.lower()
+    api.answer = lambda _: Reply(raw=b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    out, _ = run(server, agent, *python(f"https://localhost:{api.port}/v1/x"))
+    assert json.loads(out)["status"] == 502
+
+
 def test_a_key_in_the_query_goes_there_and_the_programs_own_does_not(server, agent, api, key):
     out, _ = run(server, agent, *python(f"https://127.0.0.1:{api.port}/anything?key=mine&a=1"))
     assert api.last().path == f"/anything?a=1&key={key[1]}"
@@ -236,14 +268,14 @@ print(connection.sock.getpeercert()["issuer"], connection.getresponse().status)
 
 
 def test_d23_the_program_has_a_proxy_and_a_certificate_and_nothing_else_of_ours(server, agent, api):
-    mine = server.env() | {"AGENT_IDENTITY_LOG": "info", "OTHER": "kept", "COPY": server.credentials().secret_access_key}
+    mine = server.env() | {"AWS_ENDPOINT_URL": server.url, "AGENT_IDENTITY_LOG": "info", "OTHER": "kept", "COPY": server.credentials().secret_access_key}
     out, _ = run(server, agent, sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))", environment=mine)
     environment = json.loads(out)
     assert environment["OTHER"] == "kept"
     assert [name for name in environment if name.startswith(("AGENT_IDENTITY", "AWS_ACCESS", "AWS_SECRET", "BEDROCK"))] == []
     text = json.dumps(environment)
     assert server.credentials().secret_access_key not in text and server.credentials().access_key_id not in text
-    assert str(server.data) not in text
+    assert str(server.data) not in text and f"127.0.0.1:{server.port}" not in text
     assert environment["HTTPS_PROXY"] == environment["https_proxy"]
     # What is opened on loopback is not exempt.
     assert environment["NO_PROXY"] == "::1"
@@ -262,6 +294,68 @@ def test_d23_the_bundle_adds_one_certificate_which_is_constrained(server, agent,
     assert "DNS:localhost" in constraints and "IP:127.0.0.1/255.255.255.255" in constraints
     assert "CA:TRUE, pathlen:0" in shown
     assert "PRIVATE" not in out
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_of_ones_own_do_not_take_the_place_of_the_systems(server, agent, trusted, variable):
+    script = "import os, sys; sys.stdout.write(open(os.environ['SSL_CERT_FILE']).read())"
+    named = trusted if variable == "SSL_CERT_FILE" else trusted.parent
+    out, _ = run(server, agent, sys.executable, "-c", script, environment={variable: str(named)})
+    assert out.count("BEGIN CERTIFICATE") > 50
+    if variable == "SSL_CERT_FILE":
+        assert trusted.read_text().strip().split("\n")[1] in out
+
+
+def test_a_key_of_the_servers_in_the_environment_is_the_one_that_is_used(server, agent, fresh, api):
+    """Also where nobody has named the server; one of an account on AWS is left alone."""
+    none = create_access_key(server.data, fresh("runner"), "use workload=other-* provider=*")
+    given = {"AWS_ACCESS_KEY_ID": none.access_key_id, "AWS_SECRET_ACCESS_KEY": none.secret_access_key}
+    _, err = run(server, agent, "true", environment=given, expect=1)
+    assert "AccessDenied" in err
+    theirs = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+    out, _ = run(server, agent, sys.executable, "-c", "import os; print(os.environ['AWS_ACCESS_KEY_ID'])", environment=theirs)
+    assert out.strip() == theirs["AWS_ACCESS_KEY_ID"]
+
+
+def test_d23_the_warning_is_given_also_where_nothing_else_is_said(server, agent):
+    _, err = run(server, agent, "true", options=("-q",))
+    assert err.startswith("agent-identity: warning: COMMAND runs as a user who can read") and err.count("\n") == 1
+
+
+def test_a_program_that_opens_and_closes_or_speaks_another_protocol_is_told_what_is_so(server, agent, api):
+    script = """
+import base64, os, socket, ssl, sys
+from urllib.parse import urlsplit
+proxy = urlsplit(os.environ["HTTPS_PROXY"])
+login = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
+def connected():
+    stream = socket.create_connection((proxy.hostname, proxy.port))
+    target = f"localhost:{sys.argv[1]}"
+    stream.sendall(f"CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\nProxy-Authorization: Basic {login}\\r\\n\\r\\n".encode())
+    assert b" 200 " in stream.recv(1000)
+    return stream
+connected().close()
+def handshake(**options):
+    context = ssl.create_default_context(**options)
+    if not options:
+        context.set_alpn_protocols(["h2"])
+    try:
+        context.wrap_socket(connected(), server_hostname="localhost").recv(1)
+    except ssl.SSLError:
+        pass
+for _ in range(2):
+    handshake()
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+for _ in range(2):
+    try:
+        context.wrap_socket(connected(), server_hostname="localhost")
+    except ssl.SSLError:
+        pass
+"""
+    _, err = run(server, agent, sys.executable, "-c", script, str(api.port), options=("-q",))
+    lines = [line for line in err.splitlines() if "warning" not in line]
+    assert [("HTTP/2 alone" in line, "does not trust" in line) for line in lines] == [(True, False), (False, True)], err
 
 
 def test_d23_the_proxy_is_for_this_program_alone(server, agent, api):
@@ -300,6 +394,16 @@ def test_the_end_of_the_program_is_the_end_of_the_command(server, agent):
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=20)
     assert process.returncode == 9
+
+
+def test_what_nohup_ignores_stays_ignored_and_no_signal_leaves_the_program_alone(server, agent, tmp_path):
+    script = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True); import time; time.sleep(1)"
+    process = start(server, agent, sys.executable, "-c", script, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stdout.readline() == "True\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGQUIT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
 
 
 def test_who_cannot_be_served_is_told_why(server, caller, agent, fresh, tmp_path):
@@ -450,10 +554,11 @@ def test_large_slow_and_broken_answers_and_requests_are_said_to_be_so(server, ag
     out, _ = run(server, agent, "curl", "-sS", url)
     assert out == "\x01" * (1024 * 1024)
     api.answer = echo
-    for size, status in ((600 * 1024, "200"), (700 * 1024 + 1, "413")):
+    # Quotation marks take two bytes in JSON.
+    for character, size, status in (("x", 800 * 1024, "200"), ("x", 900 * 1024 + 1, "413"), ('"', 450 * 1024, "200"), ('"', 600 * 1024, "413")):
         out, _ = run(
             server, agent, sys.executable, "-c",
-            "import sys, requests; print(requests.post(sys.argv[1], data='x' * int(sys.argv[2])).status_code)", url, str(size),
+            "import sys, requests; print(requests.post(sys.argv[1], data=sys.argv[2] * int(sys.argv[3])).status_code)", url, character, str(size),
         )  # fmt: skip
         assert out.strip() == status
     out, _ = run(
@@ -501,7 +606,26 @@ for _ in sys.stdin:
 
     assert once() == "200"
     server.stop()
-    assert once() == "502 Unreachable"
+    assert once() == "502 UNREACHABLE"
     server.start()
     assert once() == "200"
     process.communicate(timeout=20)
+
+
+def test_d5_a_request_that_may_have_been_made_is_not_called_unreachable(trusted, api, fresh, tmp_path, hosts):
+    """The server dies while the API is at it."""
+    server = Server(tmp_path / "data", (f"localhost:{api.port}",), environment={"AGENT_IDENTITY_EXTRA_CA_FILE": str(trusted)}).start()
+    caller = server.caller()
+    name, agent = fresh("weather"), make_workload(caller, fresh("agent"))
+    caller.ok("CreateApiKeyCredentialProvider", name=name, apiKey=planted.new_secret("API key"), tags=hosts)
+    put_open(caller, fresh("tool"), agent, f"https://localhost:{api.port}", ["POST"], name)
+    caller.close()
+
+    def die(_seen):
+        server.kill()
+        return Reply()
+
+    api.answer = die
+    process = start(server, agent, "curl", "-sSi", "-d", "x", f"https://localhost:{api.port}/pay")
+    out, _ = process.communicate(timeout=60)
+    assert len(api.seen) == 1 and "x-agent-identity-error: UNKNOWN_OUTCOME" in out and "may have been done" in out

@@ -25,6 +25,8 @@ pub struct Environment<'a> {
     pub hosts: &'a [String],
     /// The key that it must not have.
     pub key: &'a DefaultKey,
+    /// The server, which it needs not know.
+    pub url: &'a str,
 }
 
 /// This process holds an access key: programs of the same user are not to read it from its memory or environment.
@@ -83,12 +85,14 @@ impl Environment<'_> {
     }
 
     fn apply(&self, command: &mut Command) {
-        let has_key = |value: &str| {
-            value.contains(self.key.secret_access_key.expose()) || value.contains(&self.key.access_key_id)
+        let tells = |value: &str| {
+            [self.key.secret_access_key.expose(), &self.key.access_key_id, self.url]
+                .iter()
+                .any(|ours| value.contains(ours))
         };
         for (name, value) in std::env::vars_os() {
             let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
-            if is_ours(&name) || has_key(&value) {
+            if is_ours(&name) || tells(&value) {
                 command.env_remove(&*name);
             }
         }
@@ -109,6 +113,20 @@ impl Environment<'_> {
     }
 }
 
+/// Whether SIGHUP, which is number 1, was being ignored when this process began.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+async fn next(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Runs the program to its end, with which this command ends too.
 ///
 /// # Errors
@@ -122,9 +140,14 @@ pub async fn run(command: &[OsString], environment: &Environment<'_>) -> Command
             "agent-identity: warning: HTTPS_PROXY was set, and is not used: requests to other hosts go there directly",
         );
     }
-    // Ctrl-C reaches the program by itself, and it decides; who stops this process by another signal means the program.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    // Ctrl-C and Ctrl-\ reach the program by themselves, and it decides; who stops this process by another signal means the program.
+    let (mut interrupt, mut quit) = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    // What `nohup` has both of them ignore stays so.
+    let mut hangup = match ignores_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     let mut prepared = Command::new(program);
     prepared.args(arguments);
     environment.apply(&mut prepared);
@@ -146,8 +169,9 @@ pub async fn run(command: &[OsString], environment: &Environment<'_>) -> Command
         tokio::select! {
             status = child.wait() => break status?,
             _ = terminate.recv() => pass_on(Signal::TERM),
-            _ = hangup.recv() => pass_on(Signal::HUP),
+            () = next(&mut hangup) => pass_on(Signal::HUP),
             _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
         }
     };
     // As a shell says it.

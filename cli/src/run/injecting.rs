@@ -1,13 +1,13 @@
 //! Which requests are for which tool, and what comes of them: the server makes each of them, with the credential.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agent_identity_core::{Secret, WorkloadName};
-use agent_identity_proxy::Route;
+use agent_identity_proxy::{NotOpened, Route};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,8 +22,11 @@ use url::Url;
 use crate::client::{CallError, Client, text};
 use crate::{CommandError, CommandResult, input, output};
 
-/// Most bytes of a request's body: with what JSON adds, the server takes 1 MiB.
-const MAX_BODY: usize = 700 * 1024;
+/// Most bytes of a request's body.
+const MAX_BODY: usize = 900 * 1024;
+
+/// Most bytes of a request as JSON: the server takes 1 MiB, with a token and a name.
+const MAX_REQUEST: usize = 1000 * 1024;
 
 /// When a workload access token is replaced; it is good for 15 minutes.
 const RENEW: Duration = Duration::from_secs(10 * 60);
@@ -98,6 +101,8 @@ pub struct Injecting {
     token: tokio::sync::Mutex<Option<(Instant, Secret)>>,
     /// The consent that a tool waits for.
     consents: Mutex<HashMap<String, String>>,
+    /// What the person was told.
+    told: Mutex<HashSet<(String, NotOpened)>>,
 }
 
 impl Injecting {
@@ -140,6 +145,7 @@ impl Injecting {
             tools,
             token: tokio::sync::Mutex::default(),
             consents: Mutex::default(),
+            told: Mutex::default(),
         };
         injecting.workload_token(None).await?;
         Ok(injecting)
@@ -181,15 +187,20 @@ impl Injecting {
             }
             Who::TokenFile(file) => {
                 let token = input::text_of(file, "--user-token-file", MAX_TOKEN)
-                    .map_err(|error| CallError::Broken(error.0))?;
+                    .map_err(|error| CallError::NotSent(error.0))?;
                 (
                     "GetWorkloadAccessTokenForJWT",
                     json!({ "workloadName": self.agent, "userToken": token.trim() }),
                 )
             }
         };
-        let answer = self.client.call(&format!("/identities/{path}"), &asked).await?;
-        let token = text(&answer, "workloadAccessToken").map_err(|error| CallError::Broken(error.0))?;
+        let answer = self.client.call(&format!("/identities/{path}"), &asked).await;
+        let answer = answer.map_err(|error| match error {
+            // Of the request that it is for nothing was sent.
+            CallError::Unknown(why) => CallError::NotSent(why),
+            other => other,
+        })?;
+        let token = text(&answer, "workloadAccessToken").map_err(|error| CallError::NotSent(error.0))?;
         let token = Secret::new(token);
         *held = Some((Instant::now(), token.clone()));
         Ok(token)
@@ -250,7 +261,12 @@ impl Injecting {
             return ours(StatusCode::BAD_GATEWAY, code, text(error, "message").unwrap_or_default(), None);
         }
         said_by_tool(answer).unwrap_or_else(|| {
-            ours(StatusCode::BAD_GATEWAY, "Unreadable", "the server's answer cannot be passed on", None)
+            ours(
+                StatusCode::BAD_GATEWAY,
+                "UNREADABLE",
+                "the answer cannot be passed on; it may have been done all the same",
+                None,
+            )
         })
     }
 }
@@ -279,6 +295,9 @@ fn ours(
 
 fn said_by_tool(answer: &Value) -> Option<Response<Full<Bytes>>> {
     let status = StatusCode::from_u16(u16::try_from(answer.get("statusCode")?.as_u64()?).ok()?).ok()?;
+    if status.is_informational() {
+        return None;
+    }
     let body = answer.get("body")?.as_str()?;
     let body = match answer.get("isBase64Encoded")?.as_bool()? {
         true => STANDARD.decode(body).ok()?,
@@ -288,6 +307,9 @@ fn said_by_tool(answer: &Value) -> Option<Response<Full<Bytes>>> {
     *response.status_mut() = status;
     for (name, value) in answer.get("headers")?.as_object()? {
         let name = HeaderName::try_from(name.as_str()).ok()?;
+        if name == OURS {
+            continue;
+        }
         // What cannot stand in a header did not stand in one.
         if let Ok(value) = HeaderValue::from_str(value.as_str()?) {
             response.headers_mut().insert(name, value);
@@ -297,8 +319,13 @@ fn said_by_tool(answer: &Value) -> Option<Response<Full<Bytes>>> {
 }
 
 fn refused(error: &CallError) -> Response<Full<Bytes>> {
-    let CallError::Refused { status, name, message, .. } = error else {
-        return ours(StatusCode::BAD_GATEWAY, "Unreachable", &error.to_string(), None);
+    let (status, name, message) = match error {
+        CallError::Refused { status, name, message, .. } => (status, name, message),
+        CallError::NotSent(why) => return ours(StatusCode::BAD_GATEWAY, "UNREACHABLE", why, None),
+        CallError::Unknown(why) => {
+            let message = format!("{why}; it may have been done all the same");
+            return ours(StatusCode::BAD_GATEWAY, "UNKNOWN_OUTCOME", &message, None);
+        }
     };
     let status = match status {
         429 | 503 => StatusCode::SERVICE_UNAVAILABLE,
@@ -360,6 +387,11 @@ impl Route for Injecting {
         if !body.is_empty() {
             sent.insert("body".to_owned(), json!(body));
         }
+        if Value::Object(sent.clone()).to_string().len() > MAX_REQUEST {
+            let message =
+                format!("the request has more than {MAX_REQUEST} bytes as JSON, which is how it travels");
+            return ours(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", &message, None);
+        }
         let mut response = match self.invoke(&tool.name, &sent).await {
             Ok(answer) => self.answered(&tool.name, &answer),
             Err(error) => refused(&error),
@@ -374,10 +406,18 @@ impl Route for Injecting {
         agent_identity_egress::dial(host, port).await
     }
 
-    fn mistrusted(&self, host: &str) {
-        output::complain(&format!(
-            "agent-identity: COMMAND does not trust the certificate of this run for {host}: it reads its trusted certificates from elsewhere than \
-             the usual variables"
-        ));
+    fn not_opened(&self, host: &str, why: NotOpened) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert((host.to_owned(), why)) {
+            output::complain(&match why {
+                NotOpened::Mistrusted => format!(
+                    "agent-identity: COMMAND does not trust the certificate of this run for {host}: it reads its trusted certificates \
+                     from elsewhere than the usual variables"
+                ),
+                NotOpened::NoHttp1 => format!(
+                    "agent-identity: COMMAND speaks HTTP/2 alone to {host}, which this proxy does not; tell it to use HTTP/1.1"
+                ),
+            });
+        }
     }
 }

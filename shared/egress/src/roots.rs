@@ -1,5 +1,6 @@
 //! Which certificate authorities are trusted: the system's, and what `AGENT_IDENTITY_EXTRA_CA_FILE` adds.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
@@ -34,9 +35,24 @@ pub fn check_extra_roots(pem: &[u8]) -> Result<usize, RootsError> {
     Ok(roots.len())
 }
 
-/// The certificates of the authorities that the system trusts, as DER.
+/// Where systems keep the certificates that they trust: Debian, Fedora, SUSE, Alpine and macOS.
+const SYSTEM_FILES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The certificates of the authorities that the system trusts, as DER; those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name as well,
+/// which elsewhere take the place of the system's.
 pub fn system_roots() -> Vec<CertificateDer<'static>> {
-    rustls_native_certs::load_native_certs().certs
+    let mut certificates = rustls_native_certs::load_native_certs().certs;
+    if let Some(file) = SYSTEM_FILES.iter().map(Path::new).find(|file| file.exists()) {
+        certificates.extend(rustls_native_certs::load_certs_from_paths(Some(file), None).certs);
+    }
+    certificates.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    certificates.dedup();
+    certificates
 }
 
 /// The TLS settings, made when first needed: reading the system's certificates takes milliseconds that a process without

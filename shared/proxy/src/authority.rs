@@ -58,6 +58,7 @@ impl Authority {
         let mut parameters = parameters("agent-identity run", clock.now(), AUTHORITY)?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         parameters.name_constraints = Some(only(hosts));
         let issuer = CertifiedIssuer::self_signed(parameters, key).map_err(AuthorityError::of)?;
         Ok(Self { clock, issuer, leaves: Mutex::default() })

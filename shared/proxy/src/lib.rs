@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use rustls::{AlertDescription, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who the program says it is.
 const USER: &str = "agent-identity";
+
+/// Why a program did not get to a host that is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotOpened {
+    /// It did not take the certificate.
+    Mistrusted,
+    /// It offered other protocols than HTTP/1.1 alone.
+    NoHttp1,
+}
+
+/// What a failed handshake tells; `None` for one that was only broken off.
+fn not_opened(error: &io::Error) -> Option<NotOpened> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate,
+        ) => Some(NotOpened::Mistrusted),
+        rustls::Error::NoApplicationProtocol => Some(NotOpened::NoHttp1),
+        _ => None,
+    }
+}
 
 /// What the proxy asks of who made it.
 #[async_trait]
@@ -51,8 +75,8 @@ pub trait Route: Send + Sync + 'static {
     /// Those of the network.
     async fn dial(&self, host: &str, port: u16) -> io::Result<TcpStream>;
 
-    /// The program has not taken the certificate of a host that is opened, or has spoken no TLS.
-    fn mistrusted(&self, host: &str);
+    /// The program and this proxy have not come to speak with each other.
+    fn not_opened(&self, host: &str, why: NotOpened);
 }
 
 /// Why there is no proxy.
@@ -235,9 +259,15 @@ async fn join(mut program: TokioIo<Upgraded>, way: Way, host: &str, port: u16, s
         }
     };
     let handshake = tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(program)).await;
-    let Ok(Ok(opened)) = handshake else {
-        serving.route.mistrusted(host);
-        return;
+    let opened = match handshake {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => {
+            if let Some(why) = not_opened(&error) {
+                serving.route.not_opened(host, why);
+            }
+            return;
+        }
+        Err(_too_slow) => return,
     };
     let service = service_fn(|request| {
         let route = Arc::clone(&serving.route);

@@ -119,7 +119,7 @@ impl Route for Fixed {
         }
     }
 
-    fn mistrusted(&self, _host: &str) {}
+    fn not_opened(&self, _host: &str, _why: NotOpened) {}
 }
 
 async fn proxy() -> (Proxy, TcpListener) {

@@ -41,7 +41,7 @@ impl Services {
         let name = name.as_str();
         let read =
             async { Ok(Arc::new(self.by_name::<ApiKeyProvider>(name, Consistency::Eventual).await?.value)) };
-        self.caches.api_key_providers.get(name, read).await
+        self.caches.api_key_providers.get(name, read).await.inspect(|_| note(|about| about.found = true))
     }
 
     /// The key of a provider, for who may have it.

@@ -48,6 +48,8 @@ pub struct About {
     pub provider: Option<ProviderName>,
     /// The user.
     pub user: Option<UserKey>,
+    /// Whether that provider is there: a name that somebody made up is on record, and is not counted by.
+    pub found: bool,
     /// What a good answer gave where it gave no credential: [`CONSENT`], [`PENDING`].
     pub answer: Option<&'static str>,
 }
@@ -57,6 +59,9 @@ pub const CONSENT: &str = "consent";
 
 /// The user has not consented yet.
 pub const PENDING: &str = "pending";
+
+/// What cannot be put on record is not given.
+const UNRECORDED: &str = "unrecorded";
 
 impl About {
     /// Somebody, who does something.
@@ -68,6 +73,7 @@ impl About {
             workload: None,
             provider: None,
             user: None,
+            found: false,
             answer: None,
         }
     }
@@ -274,14 +280,19 @@ impl Trail {
     pub async fn credential(&self, error: Option<&str>) -> Result<Recorded, StoreError> {
         let about = noted();
         let answer = about.answer;
+        let counted = usage::Request::of(&about);
         let record = about.record(error);
-        self.count(&record);
-        match self.terms.kept {
+        let outcome = record.outcome.clone();
+        let recorded = match self.terms.kept {
             Kept::Lines => Ok(Recorded { answer, ..self.line(record) }),
             Kept::Rows => {
                 self.row(Record { at: Some(self.now()), ..record }).await.map(|()| Recorded::default())
             }
+        };
+        if let Some(counted) = counted {
+            self.count(&counted, if recorded.is_ok() { &outcome } else { UNRECORDED });
         }
+        recorded
     }
 
     fn line(&self, mut record: Record) -> Recorded {

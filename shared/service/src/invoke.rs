@@ -185,7 +185,10 @@ impl Services {
         let bearer = self.bearer(workload_token, None).await?;
         let live = self.live_tool(&call.tool).await?;
         let provider = live.tool.credential.as_ref().map(|it| it.provider.clone());
-        note(|about| about.provider.clone_from(&provider));
+        note(|about| {
+            about.found = provider.is_some();
+            about.provider.clone_from(&provider);
+        });
         principal.authorize(InvokeTool { workload: bearer.workload.name.clone(), provider })?;
         self.run(&bearer, &live, call).await
     }
@@ -201,7 +204,10 @@ impl Services {
     ) -> Result<ToolOutcome> {
         let bearer = self.bearer_of_session(session).await?;
         let live = self.live_tool(&call.tool).await?;
-        note(|about| about.provider = live.tool.credential.as_ref().map(|it| it.provider.clone()));
+        note(|about| {
+            about.provider = live.tool.credential.as_ref().map(|it| it.provider.clone());
+            about.found = about.provider.is_some();
+        });
         self.run(&bearer, &live, call).await
     }
 

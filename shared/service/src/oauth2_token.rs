@@ -152,7 +152,11 @@ impl Services {
         let read = async {
             Ok(Arc::new(self.by_name::<Oauth2Provider>(name.as_str(), Consistency::Eventual).await?.value))
         };
-        self.caches.oauth2_providers.get(name.as_str(), read).await
+        self.caches
+            .oauth2_providers
+            .get(name.as_str(), read)
+            .await
+            .inspect(|_| note(|about| about.found = true))
     }
 
     /// What of a request makes a connection another one.

@@ -58,11 +58,13 @@ impl Services {
             return Err(Error::field("from", "must not be after `to`"));
         }
         if to - from >= MAX_DAYS {
-            return Err(Error::field("from", format!("must be at most {MAX_DAYS} days before `to`")));
+            return Err(Error::field(
+                "from",
+                format!("and `to` must be at most {MAX_DAYS} days, both of them included"),
+            ));
         }
         let after = self.page_start(OPERATION, page).await?;
         let total = trail.usage((from..=to).map(Day::from_number)).await?;
-        let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let place = |used: &Used| {
             let of = &used.of;
             format!("{}\n{}\n{}", of.workload, of.provider, of.path.as_str())
@@ -73,12 +75,8 @@ impl Services {
                 let of = &used.of;
                 workload.as_ref().is_none_or(|wanted| wanted.as_str() == of.workload)
                     && provider.as_ref().is_none_or(|wanted| wanted.as_str() == of.provider)
-                    && principal.allows(
-                        OPERATION,
-                        Role::Admin,
-                        name(&of.workload).as_deref(),
-                        name(&of.provider).as_deref(),
-                    )
+                    // A name that is not known is nobody's but of who manages all.
+                    && principal.allows(OPERATION, Role::Admin, Some(&of.workload), Some(&of.provider))
             })
             .collect();
         items.sort_by_key(place);

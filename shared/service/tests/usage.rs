@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_identity_core::audit::Day;
-use agent_identity_core::store::{Kind, Store};
+use agent_identity_core::store::{Kind, MAX_VALUE_BYTES, Store};
 use agent_identity_core::usage::{Counts, Used};
 use agent_identity_core::{ProviderName, WorkloadName};
 use agent_identity_service::audit::{About, CONSENT, Kept, Life, Signing, Terms, Trail, about};
@@ -39,6 +39,7 @@ async fn ask(
     let who = About {
         workload: WorkloadName::parse(workload).ok(),
         provider: ProviderName::parse("weather").ok(),
+        found: true,
         answer,
         ..About::new("access-key/test", operation)
     };
@@ -90,6 +91,60 @@ async fn each_request_for_a_credential_is_counted_by_workload_provider_and_path(
         ]
     );
     assert!(list(&trail, &[Day::from_number(today[0].number() - 1)]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_that_nobody_has_found_is_counted_by_no_name() {
+    let world = World::new();
+    let trail = trail(&world, world.store.clone(), 1);
+    for number in 0..100 {
+        let provider = ProviderName::parse(&format!("invented-{number}")).ok();
+        let who = About { provider, ..About::new("access-key/test", "GetResourceApiKey") };
+        about(who, trail.credential(Some("ResourceNotFoundException"))).await.unwrap();
+    }
+    let found = list(&trail, &[trail.today()]).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].of.provider.as_str(), found[0].counts.refused), ("", 100));
+}
+
+#[tokio::test]
+async fn a_row_of_the_longest_names_is_one_that_can_be_kept() {
+    let world = World::new();
+    let counting = trail(&world, world.store.clone(), 1);
+    for number in 0..2000 {
+        get(&counting, &format!("{number:0>255}")).await;
+    }
+    counting.write_usage(NOW).await;
+    let rows: Vec<usize> = world
+        .store
+        .rows()
+        .iter()
+        .filter(|row| row.key.kind == Kind::Usage)
+        .map(|row| row.bytes.len())
+        .collect();
+    assert!(rows.len() > 1 && rows.iter().all(|bytes| *bytes < MAX_VALUE_BYTES), "{rows:?}");
+    assert_eq!(given(&trail(&world, world.store.clone(), 2), &[counting.today()]).await, 2000);
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_on_record_was_not_given() {
+    let world = World::new();
+    let (store, left) = world.store_in_trouble(Trouble::Busy);
+    let terms = Terms {
+        kept: Kept::Rows,
+        life: Life::Long,
+        signing: Signing::Scheduled(None),
+        days: 30,
+        usage_metrics: false,
+    };
+    let trail =
+        Trail::new(store, Arc::new(Sha256), Arc::new(SeededRandom::new(1)), world.clock.clone(), terms);
+    left.store(1, Ordering::SeqCst);
+    let who = || About { found: true, ..About::new("access-key/test", "GetResourceApiKey") };
+    assert!(about(who(), trail.credential(None)).await.is_err());
+    about(who(), trail.credential(None)).await.unwrap();
+    let found = list(&trail, &[trail.today()]).await;
+    assert_eq!((found[0].counts.given, found[0].counts.refused), (1, 1));
 }
 
 #[tokio::test]

@@ -225,6 +225,8 @@ fn put_tool(body: &Members) -> Option<PutTool> {
     let (input_schema, request) = (input_schema?, request?);
     let input_schema = match (&request, input_schema) {
         (ToolRequest::Any(any), None) => any.input_schema(),
+        // As GetTool shows it.
+        (ToolRequest::Any(any), Some(schema)) if schema == any.input_schema() => schema,
         (ToolRequest::Any(_), Some(_)) => {
             body.wrong("inputSchema", "is not for a tool with `methods`: its input is a request");
             return None;

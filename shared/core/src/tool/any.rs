@@ -16,6 +16,34 @@ use crate::{Error, Result};
 /// Most headers of a request that travel.
 const MAX_HEADERS: usize = 64;
 
+/// Headers by which some servers take another method, path or host than the request's own.
+const OVERRIDES: [&str; 9] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-uri",
+    "x-original-host",
+    "x-host",
+    "x-real-ip",
+];
+
+/// Headers by which an answer comes in pieces: from an API that echoes it, a credential would come in pieces too small to be known.
+const PIECES: [&str; 2] = ["range", "if-range"];
+
+/// Whether a header of the caller's travels. Servers that make variables of headers take `_` for `-`.
+fn travels(lower: &str, placement: Option<&Placement>) -> bool {
+    let read = lower.replace('_', "-");
+    let read = read.as_str();
+    is_a_tools(read)
+        && !OVERRIDES.contains(&read)
+        && placement.is_none_or(|placement| {
+            let taken = placement.header().map(|header| header.replace('_', "-"));
+            !PIECES.contains(&read) && taken.as_deref() != Some(read)
+        })
+}
+
 /// Any request of some methods, at a URL or below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnyRequest {
@@ -130,8 +158,7 @@ impl AnyRequest {
             if !is_token(&lower) {
                 return Err(wrong("headers", "has a name that is none of a header"));
             }
-            let taken = placement.and_then(Placement::header) == Some(lower.as_str());
-            if is_a_tools(&lower) && !taken {
+            if travels(&lower, placement) {
                 let value = value.as_str().and_then(header_value).ok_or_else(|| {
                     wrong(&format!("headers.{lower}"), "must have visible ASCII characters and spaces only")
                 })?;
@@ -149,7 +176,7 @@ impl AnyRequest {
     }
 
     /// Whether this path, as it is sent, is at or below the tool's, for whoever reads it: servers disagree on what an encoded slash
-    /// is, and what follows a semicolon.
+    /// is, what follows a semicolon, and where a path ends.
     fn check_path(&self, path: &str) -> Result<(), &'static str> {
         if !path.starts_with('/') {
             return Err("must begin with a slash");
@@ -166,16 +193,18 @@ impl AnyRequest {
         // Some decode twice.
         for _ in 0..3 {
             let steps = |text: &str| {
-                text.split(['/', '\\'])
-                    .any(|segment| matches!(segment.split(';').next().unwrap_or_default().trim(), "." | ".."))
+                text.split(['/', '\\']).any(|segment| {
+                    matches!(segment.split([';', '?', '#']).next().unwrap_or_default().trim(), "." | "..")
+                })
             };
             if steps(&read) {
                 return Err("has a `.` or `..` in it");
             }
-            read = percent_decode_str(&read).decode_utf8_lossy().into_owned();
-            if read.chars().any(char::is_control) {
-                return Err("has a control character in it");
-            }
+            // What is longer than it must be (`%c0%ae`) some read as a dot.
+            read = match percent_decode_str(&read).decode_utf8() {
+                Ok(read) if !read.chars().any(char::is_control) => read.into_owned(),
+                _ => return Err("has what is no UTF-8 text, or a control character, in it"),
+            };
         }
         Ok(())
     }

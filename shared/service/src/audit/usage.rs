@@ -6,18 +6,38 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agent_identity_core::audit::{Day, Record};
+use agent_identity_core::audit::Day;
 use agent_identity_core::random::{self, Random};
 use agent_identity_core::record;
-use agent_identity_core::store::{Condition, Consistency, Kind};
+use agent_identity_core::store::{Condition, Consistency, Kind, MAX_VALUE_BYTES};
 use agent_identity_core::usage::{self, Counts, Total, UsageOf, UsagePath, Used};
-use agent_identity_core::{Result, Timestamp};
+use agent_identity_core::{ProviderName, Result, Timestamp, WorkloadName};
 
-use super::{CONSENT, PENDING, Trail};
+use super::{About, CONSENT, PENDING, Trail};
 use crate::page::each_row;
 
-/// Most lines of a row: it stays far below what a row may have.
-const MAX_LINES: usize = 1000;
+/// Most bytes that a row grows to: half of what a row may have.
+const MAX_BYTES: usize = MAX_VALUE_BYTES / 2;
+
+/// Bytes of a line beside its names.
+const LINE_BYTES: usize = 160;
+
+/// A request that is counted, with the names that it is counted by. A provider that nobody has found is none.
+pub(super) struct Request {
+    path: UsagePath,
+    workload: String,
+    provider: String,
+}
+
+impl Request {
+    /// `None` for what is no request for a provider's credential.
+    pub(super) fn of(about: &About) -> Option<Self> {
+        let path = UsagePath::of(&about.operation)?;
+        let workload = about.workload.as_ref().map_or("", WorkloadName::as_str).to_owned();
+        let provider = about.provider.as_ref().filter(|_| about.found);
+        Some(Self { path, workload, provider: provider.map_or("", ProviderName::as_str).to_owned() })
+    }
+}
 
 /// What was counted on a day, and written.
 #[derive(Debug, Default)]
@@ -35,45 +55,62 @@ struct Sheet {
     name: String,
     /// By workload, then provider, so that to count allocates nothing.
     entries: [HashMap<String, HashMap<String, Entry>>; 2],
-    lines: usize,
-    /// Since when something is not written; `None` if all is.
-    unwritten: Option<Timestamp>,
+    /// Of the row, about.
+    bytes: usize,
+    /// How many requests were counted.
+    counted: u64,
+    /// How many of them are in the row.
+    written: u64,
+    /// Since when some are not, or when that was last tried.
+    waits_since: Timestamp,
     /// The row's version as it was written last.
     version: Option<u64>,
 }
 
 impl Sheet {
-    fn new(day: Day, random: &dyn Random) -> Self {
+    fn new(day: Day, random: &dyn Random, now: Timestamp) -> Self {
         Self {
             day,
             name: random::handle(random),
             entries: Default::default(),
-            lines: 0,
-            unwritten: None,
+            bytes: 0,
+            counted: 0,
+            written: 0,
+            waits_since: now,
             version: None,
         }
     }
 
-    fn count(&mut self, path: UsagePath, record: &Record, now: Timestamp) {
-        let workload = record.workload.as_deref().unwrap_or_default();
-        let provider = record.provider.as_deref().unwrap_or_default();
+    fn waits(&self) -> bool {
+        self.counted > self.written
+    }
+
+    fn is_due(&self, now: Timestamp, older: Duration) -> bool {
+        self.waits() && now.since(self.waits_since) >= older
+    }
+
+    fn count(&mut self, request: &Request, outcome: &str, now: Timestamp) {
+        let Request { path, workload, provider } = request;
         let of_path = match path {
             UsagePath::Direct => &mut self.entries[0],
             UsagePath::Gateway => &mut self.entries[1],
         };
         if !of_path.contains_key(workload) {
-            of_path.insert(workload.to_owned(), HashMap::new());
+            of_path.insert(workload.clone(), HashMap::new());
         }
         if let Some(of_workload) = of_path.get_mut(workload) {
             if !of_workload.contains_key(provider) {
-                of_workload.insert(provider.to_owned(), Entry::default());
-                self.lines += 1;
+                of_workload.insert(provider.clone(), Entry::default());
+                self.bytes += workload.len() + provider.len() + LINE_BYTES;
             }
             if let Some(entry) = of_workload.get_mut(provider) {
-                entry.counts.count(&record.outcome, &[CONSENT, PENDING]);
+                entry.counts.count(outcome, &[CONSENT, PENDING]);
             }
         }
-        self.unwritten.get_or_insert(now);
+        if !self.waits() {
+            self.waits_since = now;
+        }
+        self.counted = self.counted.saturating_add(1);
     }
 
     fn each(&mut self, mut see: impl FnMut(UsageOf, &mut Entry)) {
@@ -129,58 +166,62 @@ struct Page {
     day: Day,
     name: String,
     version: Option<u64>,
+    counted: u64,
     list: Vec<Used>,
 }
 
 impl Trail {
-    /// Counts what a record says.
-    pub(super) fn count(&self, record: &Record) {
-        let Some(path) = UsagePath::of(&record.operation) else { return };
+    /// Counts a request with its outcome.
+    pub(super) fn count(&self, request: &Request, outcome: &str) {
         let now = self.now();
         let mut sheets = self.counters.sheets();
-        if sheets.last().is_none_or(|sheet| sheet.day != Day::of(now) || sheet.lines >= MAX_LINES) {
-            sheets.push(Sheet::new(Day::of(now), &*self.random));
+        if sheets.last().is_none_or(|sheet| sheet.day != Day::of(now) || sheet.bytes >= MAX_BYTES) {
+            sheets.push(Sheet::new(Day::of(now), &*self.random, now));
         }
         if let Some(sheet) = sheets.last_mut() {
-            sheet.count(path, record, now);
+            sheet.count(request, outcome, now);
         }
     }
 
-    /// Writes what was counted, if some of it waits for longer than this. What cannot be written now is written later.
+    /// Writes what was counted, if some of it waits for longer than this; what cannot be written now, after as long again. Where
+    /// that is some time, nobody waits for another who writes.
     pub async fn write_usage(&self, older: Duration) {
-        let _writing = self.counters.writing.lock().await;
-        for page in self.unwritten(older) {
+        let is_due = |sheet: &Sheet| sheet.is_due(self.now(), older);
+        if !self.counters.sheets().iter().any(is_due) {
+            return;
+        }
+        let _writing = if older.is_zero() {
+            self.counters.writing.lock().await
+        } else {
+            let Ok(turn) = self.counters.writing.try_lock() else { return };
+            turn
+        };
+        for page in self.due_pages(older) {
             let written = self.write_page(&page).await;
             if let Some(sheet) = self.counters.sheets().iter_mut().find(|sheet| sheet.name == page.name) {
-                match written {
-                    Some(version) => sheet.version = Some(version),
-                    None => drop(sheet.unwritten.get_or_insert(self.now())),
+                sheet.waits_since = self.now();
+                if let Some(version) = written {
+                    (sheet.version, sheet.written) = (Some(version), page.counted);
                 }
             }
         }
         let mut sheets = self.counters.sheets();
         let last = sheets.pop();
-        sheets.retain(|sheet| sheet.unwritten.is_some());
+        sheets.retain(Sheet::waits);
         sheets.extend(last);
     }
 
-    fn unwritten(&self, older: Duration) -> Vec<Page> {
+    fn due_pages(&self, older: Duration) -> Vec<Page> {
         let now = self.now();
         let mut sheets = self.counters.sheets();
-        let last = sheets.len().saturating_sub(1);
-        let mut pages = Vec::new();
-        for (place, sheet) in sheets.iter_mut().enumerate() {
-            let waits = sheet.unwritten.is_some_and(|since| place < last || now.since(since) >= older);
-            if waits {
-                if self.terms.usage_metrics {
-                    sheet.tell();
-                }
-                sheet.unwritten = None;
-                let (day, name, version) = (sheet.day, sheet.name.clone(), sheet.version);
-                pages.push(Page { day, name, version, list: sheet.list() });
+        let due = sheets.iter_mut().filter(|sheet| sheet.is_due(now, older)).map(|sheet| {
+            if self.terms.usage_metrics {
+                sheet.tell();
             }
-        }
-        pages
+            let (day, name, version) = (sheet.day, sheet.name.clone(), sheet.version);
+            Page { day, name, version, counted: sheet.counted, list: sheet.list() }
+        });
+        due.collect()
     }
 
     /// The row's version then. Nobody else writes it, so that a version other than this is one whose answer was lost.
