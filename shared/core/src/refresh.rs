@@ -53,8 +53,9 @@ pub struct RefreshTerms {
     pub life: GrantLife,
 }
 
-/// How early a token is refreshed, at most.
-pub const MARGIN: Duration = Duration::from_secs(300);
+/// How early a token is refreshed, at most: a provider that is down for ten minutes, and a pause of up to five between two tries, are
+/// over before a token of an hour ends (`service/tests/drills.rs`).
+pub const MARGIN: Duration = Duration::from_secs(15 * 60);
 
 /// How early where a refresh kills the access token before it.
 pub const LATE_MARGIN: Duration = Duration::from_secs(10);

@@ -57,13 +57,13 @@ async fn tick(services: &Services) -> Vec<&'static str> {
 #[tokio::test]
 async fn a_connection_is_refreshed_before_its_token_ends_and_without_a_reader() {
     let (world, _) = World::connected(3600).await;
-    assert_eq!(due_in(&world), Some(3300));
-    pass(&world, 3299);
+    assert_eq!(due_in(&world), Some(2700));
+    pass(&world, 2699);
     assert!(tick(&world.services).await.is_empty());
     pass(&world, 1);
     world.provider.will(Reply::Tokens("second", 3600));
     assert_eq!(tick(&world.services).await, ["renewed"]);
-    assert_eq!(due_in(&world), Some(3300));
+    assert_eq!(due_in(&world), Some(2700));
     assert!(tick(&world.services).await.is_empty());
     let wat = world.later(301).await;
     assert_eq!(world.token(&wat).await.unwrap(), "access-second");

@@ -11,8 +11,8 @@ const STEADY: RefreshTraits = RefreshTraits { rotates: false, ..ROTATING };
 fn a_fresh_token_is_served_and_an_old_one_is_refreshed_before_it_ends() {
     let connection = connection(3600);
     assert_eq!(connection.decide(at(0), terms(ROTATING)), Decision::Serve);
-    assert_eq!(connection.decide(at(3299), terms(ROTATING)), Decision::Serve);
-    assert_eq!(connection.decide(at(3300), terms(ROTATING)), Decision::RefreshOrServe);
+    assert_eq!(connection.decide(at(2699), terms(ROTATING)), Decision::Serve);
+    assert_eq!(connection.decide(at(2700), terms(ROTATING)), Decision::RefreshOrServe);
     assert_eq!(connection.decide(at(3600), terms(ROTATING)), Decision::Refresh);
 }
 
@@ -92,7 +92,7 @@ const fn terms(traits: RefreshTraits) -> RefreshTerms {
 
 #[test]
 fn a_connection_is_due_when_a_read_would_refresh_it() {
-    assert_eq!(connection(3600).due(terms(ROTATING), at(0)), Some(at(3300)));
+    assert_eq!(connection(3600).due(terms(ROTATING), at(0)), Some(at(2700)));
     assert_eq!(connection(60).due(terms(ROTATING), at(0)), Some(at(30)));
 }
 
@@ -132,11 +132,11 @@ fn a_wait_moves_the_due_time_and_a_lease_holds_it_off_for_its_life() {
 fn d5_after_a_lost_answer_a_rotating_provider_is_due_at_the_end_or_within_its_grace() {
     let graceful = RefreshTraits { grace: Some(Duration::from_secs(60)), ..ROTATING };
     let mut lost = connection(3600);
-    lost.flight.intent = Some(Intent { since: at(3300), sends: 1 });
-    assert_eq!(lost.due(terms(ROTATING), at(3301)), Some(at(3600)));
-    assert_eq!(lost.due(terms(graceful), at(3301)), Some(at(3300)));
-    assert_eq!(lost.due(terms(graceful), at(3361)), Some(at(3600)), "the grace has passed");
-    assert_eq!(lost.due(terms(STEADY), at(3301)), Some(at(3300)));
+    lost.flight.intent = Some(Intent { since: at(2700), sends: 1 });
+    assert_eq!(lost.due(terms(ROTATING), at(2701)), Some(at(3600)));
+    assert_eq!(lost.due(terms(graceful), at(2701)), Some(at(2700)));
+    assert_eq!(lost.due(terms(graceful), at(2761)), Some(at(3600)), "the grace has passed");
+    assert_eq!(lost.due(terms(STEADY), at(2701)), Some(at(2700)));
 }
 
 proptest! {

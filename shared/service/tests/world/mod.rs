@@ -78,6 +78,11 @@ impl Provider {
         self.replies.lock().unwrap().push_back(reply);
     }
 
+    /// Takes back all that it will say.
+    pub fn forget(&self) {
+        self.replies.lock().unwrap().clear();
+    }
+
     /// The values of one parameter over all requests so far.
     pub fn seen(&self, parameter: &str) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
