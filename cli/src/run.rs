@@ -13,6 +13,7 @@ use agent_identity_core::random::handle;
 use agent_identity_core::{Secret, WorkloadName};
 use agent_identity_local::{SystemClock, SystemRandom};
 use agent_identity_proxy::{Proxy, Route};
+use url::Url;
 
 use crate::client::Client;
 use crate::compose::{self, DEFAULT_REGION, Settings};
@@ -76,7 +77,7 @@ pub async fn run(args: RunArgs) -> CommandResult<ExitCode> {
         }
     }
     // Also where nothing else is said (D23).
-    if !own_key || child::may_look_into(&url) {
+    if !own_key || is_loopback(&url) && child::may_look_into(&url) {
         output::complain(
             "agent-identity: warning: COMMAND runs as a user who can read the server's data directory or memory, and so could take \
              credentials from there; run `serve` as another user, and give this command a key of the role use (docs/operations.md)",
@@ -99,28 +100,54 @@ impl RunArgs {
         let given = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY")).map(
             |(access_key_id, secret)| DefaultKey { access_key_id, secret_access_key: Secret::new(secret) },
         );
-        let data = self.data.path()?;
-        match (env::endpoint(&data, self.url.as_deref(), self.region.clone()).await, given, &self.url) {
-            (Ok(mut endpoint), Some(key), _) => {
-                // A key of the server's that somebody has set is the one that is meant; one of an account on AWS is not.
-                let local = compose::open(&data, Settings::offline(DEFAULT_REGION)).await?;
-                if local.services.access_key(&key.access_key_id).await?.is_some() {
-                    endpoint.key = key;
-                }
-                Ok((endpoint, false))
-            }
-            (Ok(endpoint), None, _) => Ok((endpoint, false)),
-            // Not the server of a data directory of this user's.
-            (Err(_), Some(_), Some(_)) if variable("AWS_SESSION_TOKEN").is_some() => Err(CommandError(
+        let endless = |key: DefaultKey| {
+            match variable("AWS_SESSION_TOKEN") {
+            Some(_) => Err(CommandError(
                 "AWS_SESSION_TOKEN is set: this command takes a key that does not end, as `agent-identity access-keys create` makes it \
                  without --expires-in"
                     .to_owned(),
             )),
-            (Err(_), Some(key), Some(url)) => {
-                let region = self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
-                Ok((Endpoint { url: url.clone(), region, key }, true))
+            None => Ok(key),
+        }
+        };
+        let region = || self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        // A server that is named and has no data directory of this user's on this machine is believed to be what it is named.
+        let data = self.data.path().and_then(|data| Ok(DefaultKey::read(&data)?.map(|_| data)));
+        let elsewhere = self.url.as_deref().is_some_and(|url| !is_loopback(url));
+        match (data, given, &self.url) {
+            (Ok(Some(data)), given, _) if !(elsewhere && given.is_some()) => {
+                let mut endpoint = env::endpoint(&data, self.url.as_deref(), self.region.clone()).await?;
+                if let Some(key) = given {
+                    // A key of the server's that somebody has set is the one that is meant; one of an account on AWS is not.
+                    let local = compose::open(&data, Settings::offline(DEFAULT_REGION)).await?;
+                    if local.services.access_key(&key.access_key_id).await?.is_some() {
+                        endpoint.key = endless(key)?;
+                    } else {
+                        output::complain(
+                            "agent-identity: AWS_ACCESS_KEY_ID is no key of this server, whose default key is used",
+                        );
+                    }
+                }
+                Ok((endpoint, false))
+            }
+            (_, Some(key), Some(url)) => {
+                Ok((Endpoint { url: url.clone(), region: region(), key: endless(key)? }, true))
             }
             (Err(error), _, _) => Err(error),
+            (Ok(_), _, _) => {
+                let data = self.data.path()?;
+                Ok((env::endpoint(&data, self.url.as_deref(), self.region.clone()).await?, false))
+            }
         }
     }
+}
+
+/// Whether a URL names this machine by its loopback address.
+fn is_loopback(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
 }

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -313,8 +314,39 @@ def test_a_key_of_the_servers_in_the_environment_is_the_one_that_is_used(server,
     _, err = run(server, agent, "true", environment=given, expect=1)
     assert "AccessDenied" in err
     theirs = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
-    out, _ = run(server, agent, sys.executable, "-c", "import os; print(os.environ['AWS_ACCESS_KEY_ID'])", environment=theirs)
+    out, err = run(server, agent, sys.executable, "-c", "import os; print(os.environ['AWS_ACCESS_KEY_ID'])", environment=theirs)
     assert out.strip() == theirs["AWS_ACCESS_KEY_ID"]
+    assert "is no key of this server" in err
+
+
+def test_d21_who_listens_where_the_server_was_gets_nothing(server, agent, fresh):
+    """Also with a key in the environment: this user has the directory of the server that is named, and what is there is another."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as impostor:
+        port = impostor.getsockname()[1]
+
+        def listen():
+            while True:
+                try:
+                    stream, _ = impostor.accept()
+                except OSError:
+                    return
+                with stream:
+                    asked.append(stream.recv(10000))
+                    stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        threading.Thread(target=listen, daemon=True).start()
+        program = [BINARY, "run", "--agent", agent, "--data", str(server.data), "--url", f"http://127.0.0.1:{port}", "--", "true"]
+        done = subprocess.run(program, env=plain_environment(**server.env()), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "somebody else answers" in done.stderr
+    assert asked and not any(b"Authorization" in request or b"AWS4" in request or b"POST" in request for request in asked)
+
+
+def test_a_key_that_ends_is_refused_with_the_cure(server, agent, fresh):
+    mine = create_access_key(server.data, fresh("runner"), "use workload=* provider=*", expires_in=600)
+    given = {"AWS_ACCESS_KEY_ID": mine.access_key_id, "AWS_SECRET_ACCESS_KEY": mine.secret_access_key, "AWS_SESSION_TOKEN": mine.session_token}
+    _, err = run(server, agent, "true", environment=given, expect=1)
+    assert "without --expires-in" in err
 
 
 def test_d23_the_warning_is_given_also_where_nothing_else_is_said(server, agent):
@@ -397,13 +429,22 @@ def test_the_end_of_the_program_is_the_end_of_the_command(server, agent):
 
 
 def test_what_nohup_ignores_stays_ignored_and_no_signal_leaves_the_program_alone(server, agent, tmp_path):
-    script = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True); import time; time.sleep(1)"
-    process = start(server, agent, sys.executable, "-c", script, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    assert process.stdout.readline() == "True\n"
-    process.send_signal(signal.SIGHUP)
-    process.send_signal(signal.SIGQUIT)
-    process.communicate(timeout=20)
-    assert process.returncode == 0
+    script = """
+import signal, time
+print(*[name for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM") if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN], flush=True)
+time.sleep(1)
+"""
+
+    def ignore(*numbers):
+        return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
+
+    for ignored, told in [((signal.SIGHUP,), "SIGHUP\n"), ((signal.SIGINT, signal.SIGQUIT), "SIGINT SIGQUIT\n"), ((), "\n")]:
+        process = start(server, agent, sys.executable, "-c", script, preexec_fn=ignore(*ignored))
+        assert process.stdout.readline() == told
+        for number in (*ignored, signal.SIGQUIT):
+            process.send_signal(number)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
 
 
 def test_who_cannot_be_served_is_told_why(server, caller, agent, fresh, tmp_path):

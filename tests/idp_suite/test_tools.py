@@ -12,6 +12,7 @@ import pytest
 
 from harness import model, planted
 from harness.browser import Browser
+from harness.busy import write_lock_held
 from harness.product import command, create_access_key
 from harness.stories import (
     make_guarded_agent,
@@ -488,6 +489,36 @@ def test_a_call_is_on_record(server, caller, agent, upstream, api_key, fresh):
     assert calls and calls[-1]["workload"] == agent and calls[-1]["outcome"] == "ok" and calls[-1]["user"]
     [used] = [it for it in caller.ok("GetUsage", workloadName=agent, providerName=provider)["usage"] if it["path"] == "gateway"]
     assert used["given"] >= 1
+
+
+def test_d5_a_call_that_could_not_be_put_on_record_is_none_to_repeat(server, caller, agent, upstream, api_key, fresh):
+    provider, secret = api_key
+    tool = put(caller, fresh("tool"), upstream.url + "/{id}", agent, {"providerName": provider, "flow": "API_KEY"}, method="POST")
+    wat = workload_token(caller, agent)
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with write_lock_held(server.data):
+            held.set()
+            over.wait(60)
+
+    holder = threading.Thread(target=hold)
+
+    def lock(seen):
+        holder.start()
+        held.wait(10)
+        return echo(seen)
+
+    upstream.answer = lock
+    called = len(upstream.seen)
+    answer = caller.call("InvokeTool", workloadIdentityToken=wat, toolName=tool, input={"id": 1})
+    over.set()
+    holder.join()
+    assert len(upstream.seen) == called + 1
+    # An SDK repeats 429 and 5xx by itself.
+    assert (answer.status, answer.error) == (409, "ConflictException"), answer
+    assert "may have been done" in answer.message and secret not in answer.message
+    upstream.reset()
 
 
 # The doors for who has a user's token alone.

@@ -35,18 +35,10 @@ pub fn keep_others_out() {
     let _unsupported = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// Whether this user can look into the process that listens at the URL. True where nobody can say.
+/// Whether this user can look into the process of this machine that listens at the URL. True where nobody can say.
 pub fn may_look_into(url: &str) -> bool {
     let uid = rustix::process::geteuid().as_raw();
     let parsed = Url::parse(url).ok();
-    let local = parsed.as_ref().and_then(|url| match url.host()? {
-        url::Host::Domain(name) => Some(name == "localhost"),
-        url::Host::Ipv4(address) => Some(address.is_loopback()),
-        url::Host::Ipv6(address) => Some(address.is_loopback()),
-    });
-    if local == Some(false) {
-        return false;
-    }
     let port = parsed.and_then(|url| url.port_or_known_default());
     let listed = |file: &str| {
         let table = std::fs::read_to_string(file).unwrap_or_default();
@@ -85,8 +77,10 @@ impl Environment<'_> {
     }
 
     fn apply(&self, command: &mut Command) {
+        let url = self.url.trim_end_matches('/');
+        let by_name = url.replacen("//127.0.0.1:", "//localhost:", 1);
         let tells = |value: &str| {
-            [self.key.secret_access_key.expose(), &self.key.access_key_id, self.url]
+            [self.key.secret_access_key.expose(), &self.key.access_key_id, url, &by_name]
                 .iter()
                 .any(|ours| value.contains(ours))
         };
@@ -113,11 +107,17 @@ impl Environment<'_> {
     }
 }
 
-/// Whether SIGHUP, which is number 1, was being ignored when this process began.
-fn ignores_hangup() -> bool {
+/// A signal, but one that this process was started to ignore: the program is to ignore it too, and what is caught here it would not.
+fn caught(kind: SignalKind) -> Option<tokio::signal::unix::Signal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let bit =
+        kind.as_raw_value().checked_sub(1).and_then(|place| 1_u64.checked_shl(u32::try_from(place).ok()?));
+    if bit.is_some_and(|bit| mask & bit != 0) {
+        return None;
+    }
+    signal(kind).ok()
 }
 
 async fn next(signal: &mut Option<tokio::signal::unix::Signal>) {
@@ -141,13 +141,9 @@ pub async fn run(command: &[OsString], environment: &Environment<'_>) -> Command
         );
     }
     // Ctrl-C and Ctrl-\ reach the program by themselves, and it decides; who stops this process by another signal means the program.
-    let (mut interrupt, mut quit) = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
-    let mut terminate = signal(SignalKind::terminate())?;
-    // What `nohup` has both of them ignore stays so.
-    let mut hangup = match ignores_hangup() {
-        true => None,
-        false => Some(signal(SignalKind::hangup())?),
-    };
+    let [mut interrupt, mut quit, mut terminate, mut hangup] =
+        [SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate(), SignalKind::hangup()]
+            .map(caught);
     let mut prepared = Command::new(program);
     prepared.args(arguments);
     environment.apply(&mut prepared);
@@ -168,10 +164,10 @@ pub async fn run(command: &[OsString], environment: &Environment<'_>) -> Command
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
-            _ = terminate.recv() => pass_on(Signal::TERM),
+            () = next(&mut terminate) => pass_on(Signal::TERM),
             () = next(&mut hangup) => pass_on(Signal::HUP),
-            _ = interrupt.recv() => {}
-            _ = quit.recv() => {}
+            () = next(&mut interrupt) => {}
+            () = next(&mut quit) => {}
         }
     };
     // As a shell says it.

@@ -327,12 +327,15 @@ fn refused(error: &CallError) -> Response<Full<Bytes>> {
             return ours(StatusCode::BAD_GATEWAY, "UNKNOWN_OUTCOME", &message, None);
         }
     };
+    if *status == 409 || (*status >= 500 && *status != 503) {
+        let message = format!("{name}: {message}; it may have been done all the same");
+        return ours(StatusCode::BAD_GATEWAY, "UNKNOWN_OUTCOME", &message, None);
+    }
     let status = match status {
         429 | 503 => StatusCode::SERVICE_UNAVAILABLE,
         400 | 413 => StatusCode::BAD_REQUEST,
         // Not 401: the program has no credential to try again with.
-        401 | 403 | 404 => StatusCode::FORBIDDEN,
-        _ => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::FORBIDDEN,
     };
     ours(status, name, message, None)
 }

@@ -50,6 +50,8 @@ pub struct About {
     pub user: Option<UserKey>,
     /// Whether that provider is there: a name that somebody made up is on record, and is not counted by.
     pub found: bool,
+    /// Whether the credential has gone into a request: what that has done is done, whatever becomes of the record.
+    pub used: bool,
     /// What a good answer gave where it gave no credential: [`CONSENT`], [`PENDING`].
     pub answer: Option<&'static str>,
 }
@@ -74,6 +76,7 @@ impl About {
             provider: None,
             user: None,
             found: false,
+            used: false,
             answer: None,
         }
     }
@@ -116,6 +119,11 @@ pub async fn about<F: Future>(about: About, work: F) -> F::Output {
 /// Adds to what is known of the work under way. Nothing where nobody said whose it is.
 pub fn note(add: impl FnOnce(&mut About)) {
     let _nobody_said = ABOUT.try_with(|about| add(&mut about.borrow_mut()));
+}
+
+/// Whether the work under way has put a credential, or none, into a request of a tool.
+pub fn was_used() -> bool {
+    ABOUT.try_with(|about| about.borrow().used).unwrap_or(false)
 }
 
 /// What is known of the work under way.
@@ -280,7 +288,7 @@ impl Trail {
     pub async fn credential(&self, error: Option<&str>) -> Result<Recorded, StoreError> {
         let about = noted();
         let answer = about.answer;
-        let counted = usage::Request::of(&about);
+        let (counted, used) = (usage::Request::of(&about), about.used);
         let record = about.record(error);
         let outcome = record.outcome.clone();
         let recorded = match self.terms.kept {
@@ -290,7 +298,7 @@ impl Trail {
             }
         };
         if let Some(counted) = counted {
-            self.count(&counted, if recorded.is_ok() { &outcome } else { UNRECORDED });
+            self.count(&counted, if recorded.is_ok() || used { &outcome } else { UNRECORDED });
         }
         recorded
     }

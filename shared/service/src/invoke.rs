@@ -285,6 +285,7 @@ impl Services {
             Some(Placed::Query(pair)) => request.secret_query = Some(pair),
             None => {}
         }
+        note(|about| about.used = true);
         match self.ports.http.send(request).await {
             Err(forbidden @ HttpError::Forbidden { .. }) => Err(forbidden.into()),
             answered => Ok(answered),

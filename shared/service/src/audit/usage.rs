@@ -1,6 +1,6 @@
 //! What the trail records of credentials, counted (`core/src/usage.rs`). Each process counts for itself and now and then writes what it
 //! has into rows of its own: no counter is shared, and no request waits for one. A process that is killed loses what it has counted
-//! since; the trail has it still.
+//! since; the trail has it still. Counted is too what could not be put on record.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,7 @@ struct Sheet {
     day: Day,
     /// Its row's name.
     name: String,
-    /// By workload, then provider, so that to count allocates nothing.
+    /// By path, workload, provider.
     entries: [HashMap<String, HashMap<String, Entry>>; 2],
     /// Of the row, about.
     bytes: usize,
@@ -87,6 +87,14 @@ impl Sheet {
 
     fn is_due(&self, now: Timestamp, older: Duration) -> bool {
         self.waits() && now.since(self.waits_since) >= older
+    }
+
+    fn has(&self, Request { path, workload, provider }: &Request) -> bool {
+        let of_path = match path {
+            UsagePath::Direct => &self.entries[0],
+            UsagePath::Gateway => &self.entries[1],
+        };
+        of_path.get(workload).is_some_and(|of_workload| of_workload.contains_key(provider))
     }
 
     fn count(&mut self, request: &Request, outcome: &str, now: Timestamp) {
@@ -149,7 +157,7 @@ impl Sheet {
 /// The counters of this process.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// The last one counts. Those before it have ended with their day, or are full, and wait to be written.
+    /// Those of today count. Others have ended with their day, and wait to be written.
     sheets: Mutex<Vec<Sheet>>,
     /// Whoever has it writes.
     writing: tokio::sync::Mutex<()>,
@@ -175,10 +183,15 @@ impl Trail {
     pub(super) fn count(&self, request: &Request, outcome: &str) {
         let now = self.now();
         let mut sheets = self.counters.sheets();
-        if sheets.last().is_none_or(|sheet| sheet.day != Day::of(now) || sheet.bytes >= MAX_BYTES) {
-            sheets.push(Sheet::new(Day::of(now), &*self.random, now));
+        let today = Day::of(now);
+        // The one that has its line already, or has place for another.
+        let there = sheets.iter().position(|sheet| sheet.day == today && sheet.has(request));
+        let there = there.or_else(|| sheets.iter().rposition(|it| it.day == today && it.bytes < MAX_BYTES));
+        if there.is_none() {
+            sheets.push(Sheet::new(today, &*self.random, now));
         }
-        if let Some(sheet) = sheets.last_mut() {
+        let there = there.unwrap_or(sheets.len().saturating_sub(1));
+        if let Some(sheet) = sheets.get_mut(there) {
             sheet.count(request, outcome, now);
         }
     }
@@ -205,10 +218,8 @@ impl Trail {
                 }
             }
         }
-        let mut sheets = self.counters.sheets();
-        let last = sheets.pop();
-        sheets.retain(Sheet::waits);
-        sheets.extend(last);
+        let today = Day::of(self.now());
+        self.counters.sheets().retain(|sheet| sheet.day == today || sheet.waits());
     }
 
     fn due_pages(&self, older: Duration) -> Vec<Page> {
