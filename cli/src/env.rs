@@ -7,7 +7,7 @@ use std::path::Path;
 use agent_identity_core::seal::Key32;
 use serde_json::{Map, Value, json};
 
-use crate::compose::{self, DEFAULT_REGION, Settings};
+use crate::compose::{self, DEFAULT_REGION, Local, Settings};
 use crate::data_dir::{DefaultKey, Running};
 use crate::serve::challenge_answers;
 use crate::{CommandError, CommandResult, DataArgs, output};
@@ -39,7 +39,7 @@ pub struct EnvArgs {
 /// # Errors
 /// When no server has run on this directory, several run and none is named, or somebody else answers on its port.
 pub async fn run(args: EnvArgs) -> CommandResult {
-    let Endpoint { url, region, key } =
+    let (Endpoint { url, region, key }, _) =
         endpoint(&args.data.path()?, args.url.as_deref(), args.region).await?;
     if let Some(name) = &args.profile {
         let written = profile::write(name, &key, &url, &region)?;
@@ -76,11 +76,15 @@ pub struct Endpoint {
     pub key: DefaultKey,
 }
 
-/// The server of a data directory, which has proved that it is.
+/// The server of a data directory, which has proved that it is, and what is in the directory.
 ///
 /// # Errors
 /// When no server has run on this directory, several run and none is named, or somebody else answers on its port.
-pub async fn endpoint(data: &Path, named: Option<&str>, region: Option<String>) -> CommandResult<Endpoint> {
+pub async fn endpoint(
+    data: &Path,
+    named: Option<&str>,
+    region: Option<String>,
+) -> CommandResult<(Endpoint, Local)> {
     let Some(key) = DefaultKey::read(data)? else {
         return Err(CommandError(format!(
             "there is no default access key in {}: start `agent-identity serve` on it first; a server that is reached from outside \
@@ -94,7 +98,7 @@ pub async fn endpoint(data: &Path, named: Option<&str>, region: Option<String>) 
     let region = region
         .or_else(|| noted.and_then(|running| running.region))
         .unwrap_or_else(|| DEFAULT_REGION.to_owned());
-    Ok(Endpoint { url, region, key })
+    Ok((Endpoint { url, region, key }, local))
 }
 
 /// The server's URL: the one named, the one that runs, or the one that ran last.

@@ -21,6 +21,7 @@ mod run;
 mod secrets;
 mod serve;
 mod store;
+mod temporary;
 mod tools;
 mod usage;
 mod user;

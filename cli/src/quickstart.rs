@@ -10,14 +10,11 @@ mod story;
 mod tool;
 mod world;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent_identity_core::Id;
-use agent_identity_core::random::Random as _;
-use agent_identity_local::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::temporary::Temporary;
 use crate::{CommandResult, output};
 
 /// Options of `quickstart`.
@@ -31,26 +28,6 @@ pub struct QuickstartArgs {
     log: String,
 }
 
-/// A fresh directory that is removed with everything in it.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new() -> CommandResult<Self> {
-        let mut unique = [0; 16];
-        SystemRandom.fill(&mut unique);
-        let name = format!("agent-identity-quickstart-{}", Id::<Self>::from_bytes(unique));
-        let path = std::env::temp_dir().join(name);
-        agent_identity_local::prepare_directory(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _gone_already = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -59,9 +36,9 @@ pub async fn run(args: QuickstartArgs) -> CommandResult<ExitCode> {
     agent_identity_telemetry::start(&args.log)?;
     // Before there is anything to leave behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let directory = Temporary::new()?;
+    let directory = Temporary::new("quickstart")?;
     tokio::select! {
-        told = story::tell(&directory.0, args.keep) => told.map(|()| ExitCode::SUCCESS),
+        told = story::tell(directory.path(), args.keep) => told.map(|()| ExitCode::SUCCESS),
         _ = interrupt.recv() => {
             output::complain("interrupted");
             Ok(ExitCode::from(130))

@@ -16,7 +16,7 @@ use agent_identity_proxy::{Proxy, Route};
 use url::Url;
 
 use crate::client::Client;
-use crate::compose::{self, DEFAULT_REGION, Settings};
+use crate::compose::{self, DEFAULT_REGION};
 use crate::data_dir::{DataArgs, DefaultKey};
 use crate::env::{self, Endpoint};
 use crate::{CommandError, CommandResult, output};
@@ -110,35 +110,33 @@ impl RunArgs {
             None => Ok(key),
         }
         };
-        let region = || self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
         // A server that is named and has no data directory of this user's on this machine is believed to be what it is named.
-        let data = self.data.path().and_then(|data| Ok(DefaultKey::read(&data)?.map(|_| data)));
-        let elsewhere = self.url.as_deref().is_some_and(|url| !is_loopback(url));
-        match (data, given, &self.url) {
-            (Ok(Some(data)), given, _) if !(elsewhere && given.is_some()) => {
-                let mut endpoint = env::endpoint(&data, self.url.as_deref(), self.region.clone()).await?;
-                if let Some(key) = given {
-                    // A key of the server's that somebody has set is the one that is meant; one of an account on AWS is not.
-                    let local = compose::open(&data, Settings::offline(DEFAULT_REGION)).await?;
-                    if local.services.access_key(&key.access_key_id).await?.is_some() {
-                        endpoint.key = endless(key)?;
-                    } else {
-                        output::complain(
-                            "agent-identity: AWS_ACCESS_KEY_ID is no key of this server, whose default key is used",
-                        );
-                    }
-                }
-                Ok((endpoint, false))
+        let given = match (given, &self.url) {
+            (Some(key), Some(url)) if !self.is_of_a_directory(url) => {
+                let region = self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
+                return Ok((Endpoint { url: url.clone(), region, key: endless(key)? }, true));
             }
-            (_, Some(key), Some(url)) => {
-                Ok((Endpoint { url: url.clone(), region: region(), key: endless(key)? }, true))
-            }
-            (Err(error), _, _) => Err(error),
-            (Ok(_), _, _) => {
-                let data = self.data.path()?;
-                Ok((env::endpoint(&data, self.url.as_deref(), self.region.clone()).await?, false))
+            (given, _) => given,
+        };
+        let data = self.data.path()?;
+        let (mut endpoint, local) = env::endpoint(&data, self.url.as_deref(), self.region.clone()).await?;
+        if let Some(key) = given {
+            // A key of the server's that somebody has set is the one that is meant; one of an account on AWS is not.
+            if local.services.access_key(&key.access_key_id).await?.is_some() {
+                endpoint.key = endless(key)?;
+            } else {
+                output::complain(
+                    "agent-identity: AWS_ACCESS_KEY_ID is no key of this server, whose default key is used",
+                );
             }
         }
+        Ok((endpoint, false))
+    }
+
+    /// Whether the server that is named may be that of a data directory which this user can read.
+    fn is_of_a_directory(&self, url: &str) -> bool {
+        let key = || self.data.path().and_then(|data| DefaultKey::read(&data));
+        is_loopback(url) && key().is_ok_and(|key| key.is_some())
     }
 }
 

@@ -20,6 +20,7 @@ use agent_identity_service::Services;
 use agent_identity_service::audit::{About, DEFAULT_DAYS, Life, about};
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use url::Url;
 
 pub use challenge::answers as challenge_answers;
@@ -302,37 +303,18 @@ impl Server {
 
     /// Serves until `stop`, then lets what is in flight end; whether all of it did.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let store = Arc::clone(&self.local.rows);
-        let reaper = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(REAP_EVERY).await;
-                if let Err(error) = store.reap(REAP_AT_ONCE).await {
+        let Local { rows, events, trail, services, .. } = &self.local;
+        let beside = [
+            tokio::spawn(prefetch_keys(Arc::clone(services), self.stopping.clone())),
+            every(REAP_EVERY, rows, |rows| async move {
+                if let Err(error) = rows.reap(REAP_AT_ONCE).await {
                     tracing::warn!(%error, "expired rows could not be removed");
                 }
-            }
-        });
-        let prefetch = tokio::spawn(prefetch_keys(Arc::clone(&self.local.services), self.stopping.clone()));
-        let events = Arc::clone(&self.local.events);
-        let posting = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(POST_EVERY).await;
-                events.flush().await;
-            }
-        });
-        let trail = Arc::clone(&self.local.trail);
-        let signing = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(SIGN_EVERY).await;
-                trail.sign_heads().await;
-            }
-        });
-        let trail = Arc::clone(&self.local.trail);
-        let counting = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(COUNT_EVERY).await;
-                trail.write_usage(Duration::ZERO).await;
-            }
-        });
+            }),
+            every(POST_EVERY, events, |events| async move { events.flush().await }),
+            every(SIGN_EVERY, trail, |trail| async move { trail.sign_heads().await }),
+            every(COUNT_EVERY, trail, |trail| async move { trail.write_usage(Duration::ZERO).await }),
+        ];
         let services = Arc::clone(&self.local.services);
         let (work, stopping) = (self.work.clone(), self.stopping.clone());
         let schedule = self
@@ -349,18 +331,26 @@ impl Server {
                 "requests were still under way when the server stopped; the next start picks them up"
             );
         }
-        reaper.abort();
-        prefetch.abort();
-        if let Some(schedule) = schedule {
-            schedule.abort();
-        }
-        posting.abort();
-        signing.abort();
-        counting.abort();
+        beside.into_iter().chain(schedule).for_each(|task| task.abort());
         self.local.trail.end().await;
         self.local.events.flush().await;
         all_ended
     }
+}
+
+/// Does some work again and again, with so much time between.
+fn every<T, F>(period: Duration, with: &Arc<T>, work: impl Fn(Arc<T>) -> F + Send + 'static) -> JoinHandle<()>
+where
+    T: Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let with = Arc::clone(with);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            work(Arc::clone(&with)).await;
+        }
+    })
 }
 
 /// Refreshes what is due, as the refresh function does on AWS, until `stopping`. What is under way then ends as requests do.

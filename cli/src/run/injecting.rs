@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agent_identity_core::{Secret, WorkloadName};
-use agent_identity_proxy::{NotOpened, Route};
+use agent_identity_proxy::{NotOpened, Route, bare};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -69,7 +69,7 @@ impl Open {
             name: listed.get("name")?.as_str()?.to_owned(),
             methods: methods.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             // Plain http is not proxied.
-            host: Some(url.host_str()?).filter(|_| url.scheme() == "https").map(bare)?.to_owned(),
+            host: Some(bare(url.host_str()?)).filter(|_| url.scheme() == "https")?.to_owned(),
             port: url.port_or_known_default()?,
             below: url.path().trim_end_matches('/').to_owned(),
         })
@@ -83,11 +83,6 @@ impl Open {
     fn takes(&self, path: &str) -> bool {
         path.strip_prefix(self.below.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
-}
-
-/// An IPv6 address without its brackets.
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// The requests of one program.

@@ -224,8 +224,8 @@ async fn connect(request: Request<Incoming>, serving: Arc<Serving>) -> Response<
     Response::new(Full::default())
 }
 
-/// An IPv6 address without its brackets.
-fn bare(host: &str) -> &str {
+/// A host as routes know it: an IPv6 address without its brackets.
+pub fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 

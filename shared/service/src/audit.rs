@@ -92,12 +92,17 @@ impl About {
         self.provider = action.provider().cloned().or(self.provider.take());
     }
 
+    fn outcome<'a>(&self, error: Option<&'a str>) -> &'a str {
+        error.or(self.answer).unwrap_or(OK)
+    }
+
     fn record(self, error: Option<&str>) -> Record {
+        let outcome = self.outcome(error).to_owned();
         Record {
             at: None,
             principal: self.principal,
             operation: self.operation,
-            outcome: error.or(self.answer).unwrap_or(OK).to_owned(),
+            outcome,
             workload: self.workload.map(|name| name.as_str().to_owned()),
             provider: self.provider.map(|name| name.as_str().to_owned()),
             user: self.user.map(|user| user.to_string()),
@@ -287,18 +292,17 @@ impl Trail {
     /// Those of the store. Then the credential must not leave.
     pub async fn credential(&self, error: Option<&str>) -> Result<Recorded, StoreError> {
         let about = noted();
-        let answer = about.answer;
-        let (counted, used) = (usage::Request::of(&about), about.used);
+        let (answer, used, outcome) = (about.answer, about.used, about.outcome(error));
+        let counted_by = usage::counted_by(&about);
         let record = about.record(error);
-        let outcome = record.outcome.clone();
         let recorded = match self.terms.kept {
             Kept::Lines => Ok(Recorded { answer, ..self.line(record) }),
             Kept::Rows => {
                 self.row(Record { at: Some(self.now()), ..record }).await.map(|()| Recorded::default())
             }
         };
-        if let Some(counted) = counted {
-            self.count(&counted, if recorded.is_ok() || used { &outcome } else { UNRECORDED });
+        if let Some(counted_by) = counted_by {
+            self.count(counted_by, if recorded.is_ok() || used { outcome } else { UNRECORDED });
         }
         recorded
     }

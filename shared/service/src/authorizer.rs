@@ -289,13 +289,7 @@ impl Services {
         let after = self.page_start(OPERATION, page).await?;
         let mut items = self.authorizers(agent).await?.map_or_else(Vec::new, |it| it.value.authorizers);
         items.retain(|item| after.as_deref().is_none_or(|after| item.name.as_str() > after));
-        let more = items.len() > page.max_results;
-        items.truncate(page.max_results);
-        let next_token = match items.last() {
-            Some(last) if more => Some(self.page_end(OPERATION, last.name.as_str()).await?),
-            _ => None,
-        };
-        Ok(Page { items, next_token })
+        self.page_of(OPERATION, page, items, |item| item.name.as_str().to_owned()).await
     }
 
     /// What each authorizer of an agent says of a token, for who looks for the cause. Nothing is issued, and nobody is let in.

@@ -235,13 +235,9 @@ impl Services {
             after,
             limit: request.max_results.saturating_add(1),
         };
-        let mut entries = self.ports.store.query(query).await?;
-        let more = entries.len() > request.max_results;
-        entries.truncate(request.max_results);
-        let next_token = match entries.last() {
-            Some(last) if more => Some(self.page_end(operation, &last.key.sort).await?),
-            _ => None,
-        };
+        let entries = self.ports.store.query(query).await?;
+        let Page { items: entries, next_token } =
+            self.page_of(operation, request, entries, |entry| entry.key.sort.clone()).await?;
         let keys = entries
             .iter()
             .filter(|entry| visible(&entry.key.sort))

@@ -184,11 +184,7 @@ impl Services {
     ) -> Result<ToolOutcome> {
         let bearer = self.bearer(workload_token, None).await?;
         let live = self.live_tool(&call.tool).await?;
-        let provider = live.tool.credential.as_ref().map(|it| it.provider.clone());
-        note(|about| {
-            about.found = provider.is_some();
-            about.provider.clone_from(&provider);
-        });
+        let provider = note_provider(&live.tool);
         principal.authorize(InvokeTool { workload: bearer.workload.name.clone(), provider })?;
         self.run(&bearer, &live, call).await
     }
@@ -204,10 +200,7 @@ impl Services {
     ) -> Result<ToolOutcome> {
         let bearer = self.bearer_of_session(session).await?;
         let live = self.live_tool(&call.tool).await?;
-        note(|about| {
-            about.provider = live.tool.credential.as_ref().map(|it| it.provider.clone());
-            about.found = about.provider.is_some();
-        });
+        note_provider(&live.tool);
         self.run(&bearer, &live, call).await
     }
 
@@ -285,10 +278,13 @@ impl Services {
             Some(Placed::Query(pair)) => request.secret_query = Some(pair),
             None => {}
         }
-        note(|about| about.used = true);
         match self.ports.http.send(request).await {
             Err(forbidden @ HttpError::Forbidden { .. }) => Err(forbidden.into()),
-            answered => Ok(answered),
+            unsent @ Err(HttpError::NotSent { .. }) => Ok(unsent),
+            answered => {
+                note(|about| about.used = true);
+                Ok(answered)
+            }
         }
     }
 
@@ -375,6 +371,16 @@ impl Calling<'_> {
             audiences: credential.audiences.clone(),
         }
     }
+}
+
+/// Notes whose credential a tool is called with. That provider is there, or was when the tool was stored.
+fn note_provider(tool: &Tool) -> Option<ProviderName> {
+    let provider = tool.credential.as_ref().map(|it| it.provider.clone());
+    note(|about| {
+        about.found = provider.is_some();
+        about.provider.clone_from(&provider);
+    });
+    provider
 }
 
 fn not_taken(tool: &Tool, credential: &ToolCredential) -> Error {

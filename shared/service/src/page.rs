@@ -64,6 +64,27 @@ impl Services {
         String::from_utf8(name.to_vec()).map(Some).map_err(|_not_ours| wrong())
     }
 
+    /// As many of these as the page has, which are in the order of their names, and where the next one begins.
+    ///
+    /// # Errors
+    /// Those of the vault.
+    pub(crate) async fn page_of<T>(
+        &self,
+        operation: &str,
+        request: &PageRequest,
+        mut items: Vec<T>,
+        name: impl Fn(&T) -> String,
+    ) -> Result<Page<T>> {
+        let more = items.len() > request.max_results;
+        items.truncate(request.max_results);
+        let last = items.last().filter(|_| more).map(name);
+        let next_token = match last {
+            Some(last) => Some(self.page_end(operation, &last).await?),
+            None => None,
+        };
+        Ok(Page { items, next_token })
+    }
+
     /// The token for the page after the entry called `last`.
     pub(crate) async fn page_end(&self, operation: &str, last: &str) -> Result<String> {
         let context = Context::new(operation, []);

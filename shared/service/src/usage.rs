@@ -65,28 +65,22 @@ impl Services {
         }
         let after = self.page_start(OPERATION, page).await?;
         let total = trail.usage((from..=to).map(Day::from_number)).await?;
+        // In the order of the list: no name has a character before a line's end.
         let place = |used: &Used| {
             let of = &used.of;
             format!("{}\n{}\n{}", of.workload, of.provider, of.path.as_str())
         };
-        let mut items: Vec<Used> = total
+        let items = total
             .into_list()
             .filter(|used| {
                 let of = &used.of;
-                workload.as_ref().is_none_or(|wanted| wanted.as_str() == of.workload)
+                after.as_ref().is_none_or(|after| place(used) > *after)
+                    && workload.as_ref().is_none_or(|wanted| wanted.as_str() == of.workload)
                     && provider.as_ref().is_none_or(|wanted| wanted.as_str() == of.provider)
                     // A name that is not known is nobody's but of who manages all.
                     && principal.allows(OPERATION, Role::Admin, Some(&of.workload), Some(&of.provider))
             })
             .collect();
-        items.sort_by_key(place);
-        items.retain(|used| after.as_ref().is_none_or(|after| place(used) > *after));
-        let more = items.len() > page.max_results;
-        items.truncate(page.max_results);
-        let next_token = match items.last() {
-            Some(last) if more => Some(self.page_end(OPERATION, &place(last)).await?),
-            _ => None,
-        };
-        Ok(Page { items, next_token })
+        self.page_of(OPERATION, page, items, place).await
     }
 }

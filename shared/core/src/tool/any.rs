@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Placement;
 use super::origin::Origin;
-use super::request::{MAX_URL, Rendered, header_value, is_a_tools, is_token, segment, split_url};
+use super::request::{MAX_URL, Rendered, is_a_tools, is_header_value, is_token, segment, split_url};
 use crate::http::Method;
 use crate::{Error, Result};
 
@@ -159,7 +159,7 @@ impl AnyRequest {
                 return Err(wrong("headers", "has a name that is none of a header"));
             }
             if travels(&lower, placement) {
-                let value = value.as_str().and_then(header_value).ok_or_else(|| {
+                let value = value.as_str().filter(|text| is_header_value(text)).ok_or_else(|| {
                     wrong(&format!("headers.{lower}"), "must have visible ASCII characters and spaces only")
                 })?;
                 headers.insert(lower, value.to_owned());

@@ -328,13 +328,8 @@ fn header(name: &str, text: &str) -> Result<(String, Template), String> {
     Ok((lower, template))
 }
 
-fn is_header_value(text: &str) -> bool {
+pub(super) fn is_header_value(text: &str) -> bool {
     text.len() <= MAX_HEADER && text.bytes().all(|b| (0x20..0x7f).contains(&b))
-}
-
-/// The text, if it can be a header's value.
-pub(super) fn header_value(text: &str) -> Option<&str> {
-    Some(text).filter(|text| is_header_value(text))
 }
 
 fn is_form(content_type: &str) -> bool {

@@ -2,7 +2,7 @@
 //! has into rows of its own: no counter is shared, and no request waits for one. A process that is killed loses what it has counted
 //! since; the trail has it still. Counted is too what could not be put on record.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,21 +22,13 @@ const MAX_BYTES: usize = MAX_VALUE_BYTES / 2;
 /// Bytes of a line beside its names.
 const LINE_BYTES: usize = 160;
 
-/// A request that is counted, with the names that it is counted by. A provider that nobody has found is none.
-pub(super) struct Request {
-    path: UsagePath,
-    workload: String,
-    provider: String,
-}
-
-impl Request {
-    /// `None` for what is no request for a provider's credential.
-    pub(super) fn of(about: &About) -> Option<Self> {
-        let path = UsagePath::of(&about.operation)?;
-        let workload = about.workload.as_ref().map_or("", WorkloadName::as_str).to_owned();
-        let provider = about.provider.as_ref().filter(|_| about.found);
-        Some(Self { path, workload, provider: provider.map_or("", ProviderName::as_str).to_owned() })
-    }
+/// What a request is counted by; `None` for what is no request for a provider's credential. A provider that nobody has found is no
+/// name.
+pub(super) fn counted_by(about: &About) -> Option<UsageOf> {
+    let path = UsagePath::of(&about.operation)?;
+    let workload = about.workload.as_ref().map_or("", WorkloadName::as_str).to_owned();
+    let provider = about.provider.as_ref().filter(|_| about.found);
+    Some(UsageOf { workload, provider: provider.map_or("", ProviderName::as_str).to_owned(), path })
 }
 
 /// What was counted on a day, and written.
@@ -53,8 +45,7 @@ struct Sheet {
     day: Day,
     /// Its row's name.
     name: String,
-    /// By path, workload, provider.
-    entries: [HashMap<String, HashMap<String, Entry>>; 2],
+    entries: BTreeMap<UsageOf, Entry>,
     /// Of the row, about.
     bytes: usize,
     /// How many requests were counted.
@@ -72,7 +63,7 @@ impl Sheet {
         Self {
             day,
             name: random::handle(random),
-            entries: Default::default(),
+            entries: BTreeMap::new(),
             bytes: 0,
             counted: 0,
             written: 0,
@@ -89,68 +80,36 @@ impl Sheet {
         self.waits() && now.since(self.waits_since) >= older
     }
 
-    fn has(&self, Request { path, workload, provider }: &Request) -> bool {
-        let of_path = match path {
-            UsagePath::Direct => &self.entries[0],
-            UsagePath::Gateway => &self.entries[1],
-        };
-        of_path.get(workload).is_some_and(|of_workload| of_workload.contains_key(provider))
-    }
-
-    fn count(&mut self, request: &Request, outcome: &str, now: Timestamp) {
-        let Request { path, workload, provider } = request;
-        let of_path = match path {
-            UsagePath::Direct => &mut self.entries[0],
-            UsagePath::Gateway => &mut self.entries[1],
-        };
-        if !of_path.contains_key(workload) {
-            of_path.insert(workload.clone(), HashMap::new());
-        }
-        if let Some(of_workload) = of_path.get_mut(workload) {
-            if !of_workload.contains_key(provider) {
-                of_workload.insert(provider.clone(), Entry::default());
-                self.bytes += workload.len() + provider.len() + LINE_BYTES;
-            }
-            if let Some(entry) = of_workload.get_mut(provider) {
-                entry.counts.count(outcome, &[CONSENT, PENDING]);
-            }
-        }
+    fn count(&mut self, of: UsageOf, outcome: &str, now: Timestamp) {
+        let line = of.workload.len() + of.provider.len() + LINE_BYTES;
+        let entry = self.entries.entry(of).or_insert_with(|| {
+            self.bytes += line;
+            Entry::default()
+        });
+        entry.counts.count(outcome, &[CONSENT, PENDING]);
         if !self.waits() {
             self.waits_since = now;
         }
         self.counted = self.counted.saturating_add(1);
     }
 
-    fn each(&mut self, mut see: impl FnMut(UsageOf, &mut Entry)) {
-        for (path, workloads) in [UsagePath::Direct, UsagePath::Gateway].into_iter().zip(&mut self.entries) {
-            for (workload, providers) in workloads {
-                for (provider, entry) in providers {
-                    let of = UsageOf { workload: workload.clone(), provider: provider.clone(), path };
-                    see(of, entry);
-                }
-            }
-        }
-    }
-
-    fn list(&mut self) -> Vec<Used> {
-        let mut list = Vec::new();
-        self.each(|of, entry| list.push(Used { of, counts: entry.counts }));
-        list.sort_by(|one, other| one.of.cmp(&other.of));
-        list
+    fn list(&self) -> Vec<Used> {
+        self.entries.iter().map(|(of, entry)| Used { of: of.clone(), counts: entry.counts }).collect()
     }
 
     /// A line of the log for each that has moved, which is a metric on AWS.
     fn tell(&mut self) {
-        self.each(|of, entry| {
-            let Counts { given, waiting, refused } = entry.counts.since(entry.told);
-            if (given, waiting, refused) != (0, 0, 0) {
-                // A dimension of a metric cannot be empty.
-                let name = |name: String| if name.is_empty() { "-".to_owned() } else { name };
-                let (workload, provider, path) = (name(of.workload), name(of.provider), of.path.as_str());
+        // A dimension of a metric cannot be empty.
+        let name = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };
+        for (of, entry) in &mut self.entries {
+            let moved = entry.counts.since(entry.told);
+            if moved != Counts::default() {
+                let (workload, provider, path) = (name(&of.workload), name(&of.provider), of.path.as_str());
+                let Counts { given, waiting, refused } = moved;
                 tracing::info!(workload, provider, path, given, waiting, refused, "usage");
                 entry.told = entry.counts;
             }
-        });
+        }
     }
 }
 
@@ -180,19 +139,19 @@ struct Page {
 
 impl Trail {
     /// Counts a request with its outcome.
-    pub(super) fn count(&self, request: &Request, outcome: &str) {
+    pub(super) fn count(&self, of: UsageOf, outcome: &str) {
         let now = self.now();
         let mut sheets = self.counters.sheets();
         let today = Day::of(now);
         // The one that has its line already, or has place for another.
-        let there = sheets.iter().position(|sheet| sheet.day == today && sheet.has(request));
+        let there = sheets.iter().position(|sheet| sheet.day == today && sheet.entries.contains_key(&of));
         let there = there.or_else(|| sheets.iter().rposition(|it| it.day == today && it.bytes < MAX_BYTES));
         if there.is_none() {
             sheets.push(Sheet::new(today, &*self.random, now));
         }
         let there = there.unwrap_or(sheets.len().saturating_sub(1));
         if let Some(sheet) = sheets.get_mut(there) {
-            sheet.count(request, outcome, now);
+            sheet.count(of, outcome, now);
         }
     }
 
@@ -266,8 +225,8 @@ impl Trail {
         // Nothing is written meanwhile: what this process has counted is here, whether or not it is in its rows too.
         let _writing = self.counters.writing.lock().await;
         let own: Vec<(Day, String, Vec<Used>)> = {
-            let mut sheets = self.counters.sheets();
-            sheets.iter_mut().map(|sheet| (sheet.day, sheet.name.clone(), sheet.list())).collect()
+            let sheets = self.counters.sheets();
+            sheets.iter().map(|sheet| (sheet.day, sheet.name.clone(), sheet.list())).collect()
         };
         let mut total = Total::default();
         for day in days {
