@@ -17,6 +17,7 @@ use aws_lc_rs::signature::{
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -25,6 +26,35 @@ use crate::settings::Settings;
 
 const ISSUER: &str = "https://idp.example";
 const ARN: &str = "arn:aws:execute-api:us-east-1:123456789012:api/prod/GET/orders/1";
+
+/// What of a header decides. What else is in it has to be JSON, and may be a number that no double can hold.
+#[derive(serde::Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    b64: Option<IgnoredAny>,
+}
+
+/// What of the claims decides.
+#[derive(serde::Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    exp: f64,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<f64>,
+}
+
+/// A member that is there is one that counts, if only as `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
+fn json<T: DeserializeOwned>(part: &str) -> Option<T> {
+    serde_json::from_slice(&unbase64url(part)?).ok()
+}
 
 /// An issuer, and the verifier that knows it.
 struct World {
@@ -86,19 +116,18 @@ impl World {
     fn is_good(&self, token: &str) -> bool {
         let Some((input, signature)) = token.rsplit_once('.') else { return false };
         let Some((header, payload)) = input.split_once('.') else { return false };
-        let json = |part| serde_json::from_slice::<Value>(&unbase64url(part)?).ok();
-        let (Some(header), Some(claims)) = (json(header), json(payload)) else { return false };
+        let (Some(header), Some(claims)) = (json::<Header>(header), json::<Claims>(payload)) else { return false };
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref());
         let signature = unbase64url(signature).unwrap_or_default();
         let (now, leeway) = (self.clock.now().as_seconds() as f64, LEEWAY.as_secs_f64());
         key.verify(input.as_bytes(), &signature).is_ok()
-            && header["alg"] == "ES256"
-            && header.get("crit").is_none()
-            && header.get("b64").is_none()
-            && claims["iss"] == ISSUER
-            && claims["sub"].as_str().is_some_and(|subject| !subject.is_empty())
-            && claims["exp"].as_f64().is_some_and(|end| end + leeway >= now)
-            && claims.get("nbf").is_none_or(|from| from.as_f64().is_some_and(|from| from - leeway <= now))
+            && header.alg == "ES256"
+            && header.crit.is_none()
+            && header.b64.is_none()
+            && claims.iss == ISSUER
+            && !claims.sub.is_empty()
+            && claims.exp + leeway >= now
+            && claims.nbf.is_none_or(|from| from - leeway <= now)
     }
 
     fn event(&self, token: &str) -> Value {
@@ -283,4 +312,14 @@ fn what_is_not_mutated_passes() {
     let token = world.signed(r#"{"alg":"ES256","kid":"k"}"#, &world.claims().to_string());
     assert_eq!(world.passes(world.event(&token)), Some(token.clone()));
     assert!(world.is_good(&token));
+    for (header, payload, passes) in [
+        // A number that is JSON and that no double can hold, where nobody reads it.
+        (r#"{"alg":"ES256","kid":"k","jwk":[10E308]}"#, world.claims().to_string(), true),
+        (r#"{"alg":"ES256","kid":"k","b64":null}"#, world.claims().to_string(), false),
+        (r#"{"alg":"ES256","kid":"k"}"#, world.claims().to_string().replacen('{', r#"{"x":[10E308],"#, 1), true),
+    ] {
+        let token = world.signed(header, &payload);
+        assert_eq!(world.is_good(&token), passes, "{header} {payload}");
+        assert_eq!(world.passes(world.event(&token)).is_some(), passes, "{header} {payload}");
+    }
 }
