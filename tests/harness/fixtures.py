@@ -23,7 +23,7 @@ from .wire import Caller
 @pytest.fixture(scope="session", autouse=True)
 def the_binary_is_built() -> None:
     if not BINARY.exists():
-        pytest.exit(f"{BINARY} is not built: cargo build --release", returncode=1)
+        pytest.exit(f"{BINARY} is not built: cargo build --release, or bash tests/run, which builds its own", returncode=1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,8 +16,9 @@ MODES = ["auto", "legacy"]
 
 @pytest.fixture(scope="module")
 def peer():
-    subprocess.run(["cargo", "build", "--quiet", "-p", "rmcp-peer"], cwd=REPOSITORY, check=True, timeout=900)
-    return REPOSITORY / "target" / "debug" / "rmcp-peer"
+    build = ["cargo", "build", "--quiet", "-p", "rmcp-peer", "--message-format", "json"]
+    said = subprocess.run(build, cwd=REPOSITORY, check=True, timeout=900, stdout=subprocess.PIPE, text=True).stdout
+    return next(message["executable"] for message in map(json.loads, said.splitlines()) if message.get("executable"))
 
 
 def called(peer, server, agent, token, tool, input, mode, on_url=None):
