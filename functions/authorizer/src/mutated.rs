@@ -116,7 +116,9 @@ impl World {
     fn is_good(&self, token: &str) -> bool {
         let Some((input, signature)) = token.rsplit_once('.') else { return false };
         let Some((header, payload)) = input.split_once('.') else { return false };
-        let (Some(header), Some(claims)) = (json::<Header>(header), json::<Claims>(payload)) else { return false };
+        let (Some(header), Some(claims)) = (json::<Header>(header), json::<Claims>(payload)) else {
+            return false;
+        };
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref());
         let signature = unbase64url(signature).unwrap_or_default();
         let (now, leeway) = (self.clock.now().as_seconds() as f64, LEEWAY.as_secs_f64());
@@ -316,7 +318,11 @@ fn what_is_not_mutated_passes() {
         // A number that is JSON and that no double can hold, where nobody reads it.
         (r#"{"alg":"ES256","kid":"k","jwk":[10E308]}"#, world.claims().to_string(), true),
         (r#"{"alg":"ES256","kid":"k","b64":null}"#, world.claims().to_string(), false),
-        (r#"{"alg":"ES256","kid":"k"}"#, world.claims().to_string().replacen('{', r#"{"x":[10E308],"#, 1), true),
+        (
+            r#"{"alg":"ES256","kid":"k"}"#,
+            world.claims().to_string().replacen('{', r#"{"x":[10E308],"#, 1),
+            true,
+        ),
     ] {
         let token = world.signed(header, &payload);
         assert_eq!(world.is_good(&token), passes, "{header} {payload}");
