@@ -150,7 +150,7 @@ fn until(end: Timestamp, now: Timestamp) -> String {
 /// For people.
 pub fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
     let mut table = Table::new();
-    table.set_header(["workload", "provider", "status", "scopes", "access token ends", "id"]);
+    table.set_header(["workload", "provider", "account", "status", "scopes", "access token ends", "id"]);
     for it in connections {
         let name = |name: Option<String>| name.unwrap_or_else(|| "(deleted)".to_owned());
         let status = match &it.health {
@@ -165,6 +165,10 @@ pub fn table(connections: &[ConnectionShown], now: Timestamp) -> Table {
         table.add_row([
             name(it.workload.as_ref().map(WorkloadName::to_string)),
             name(it.provider.as_ref().map(ProviderName::to_string)),
+            match &it.account {
+                Some(account) => format!("{}: {}", it.address.label(), account.subject),
+                None => it.address.label().to_owned(),
+            },
             status,
             scopes.join(" "),
             it.expires_at.map_or_else(String::new, |end| until(end, now)),
@@ -186,6 +190,8 @@ pub fn shown(it: &ConnectionShown) -> Value {
         "workloadName": it.workload,
         "providerName": it.provider,
         "userKey": it.address.user,
+        "label": it.address.label(),
+        "account": it.account.as_ref().map(|account| &account.subject),
         "status": it.health.as_str(),
         "statusReason": reason,
         "scopes": it.granted,

@@ -85,12 +85,12 @@ def test_a_token_goes_into_its_parameter(identity: IdentityClient, service: Serv
 def test_a_consent_is_waited_for(identity: IdentityClient, service: Service, clock: Clock, kind: str) -> None:
     service.answer("GetResourceOauth2Token", CONSENT, WAITING, WAITING, TOKEN)
     shown: list[str] = []
-    call = decorated(identity, kind, on_auth_url=shown.append, force_authentication=True)
+    call = decorated(identity, kind, on_auth_url=shown.append, force_authentication=True, connection_label="work")
     assert call("") == "token"
     assert shown == [CONSENT["authorizationUrl"]]
     assert clock.slept == [5.0] * 3
     first, *looks = service.bodies("GetResourceOauth2Token")
-    assert first["forceAuthentication"] is True and "sessionUri" not in first
+    assert first["forceAuthentication"] is True and first["connectionLabel"] == "work" and "sessionUri" not in first
     assert all(look["sessionUri"] == SESSION and "forceAuthentication" not in look for look in looks)
 
 

@@ -65,7 +65,7 @@ def test_a_tool_is_called_for_a_user(service: Service) -> None:
     service.answer("InvokeTool", ANSWER)
     gateway = GatewayClient("my-agent", user_id="ada", endpoint_url=service.url)
     result = gateway.invoke_tool(tool_name="t", input={"id": "1"})
-    gateway.invoke_tool("t", {}, return_url="https://app.example/back", custom_state="s")
+    gateway.invoke_tool("t", {}, return_url="https://app.example/back", custom_state="s", connection_label="work")
     assert service.operations() == ["GetWorkloadAccessTokenForUserId", "InvokeTool", "InvokeTool"]
     assert service.bodies("InvokeTool") == [
         {"workloadIdentityToken": "wat-user", "toolName": "t", "input": {"id": "1"}},
@@ -75,6 +75,7 @@ def test_a_tool_is_called_for_a_user(service: Service) -> None:
             "input": {},
             "resourceOauth2ReturnUrl": "https://app.example/back",
             "customState": "s",
+            "connectionLabel": "work",
         },
     ]
     assert result == ToolResult(200, {"content-type": "application/json"}, '{"id": 1}')

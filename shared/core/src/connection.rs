@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding;
 use crate::flight::Flight;
-use crate::name::Scope;
+use crate::name::{Label, Scope};
 use crate::provider::Oauth2Provider;
 use crate::secret::{Secret, sealed_form, sealed_form_option};
 use crate::store::{Key, Kind};
@@ -36,6 +36,9 @@ pub struct Connection {
     /// Audiences that the tokens were asked for, as the resources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
+    /// Whose account at the provider it is, where the provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
     /// The provider's generation when the tokens were obtained (D3).
     pub provider_generation: u32,
     /// Scopes that were asked for in the consent.
@@ -54,6 +57,24 @@ pub struct Connection {
     pub health: Health,
     /// Who is refreshing it.
     pub flight: Flight,
+}
+
+/// An account at a provider, as its ID token names it (OpenID Connect Core §2): both together are one account, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Account {
+    /// Who gave it: `iss`.
+    pub issuer: String,
+    /// Which: `sub`.
+    pub subject: String,
+}
+
+impl Account {
+    /// The label under which it is kept beside another account: one for each account.
+    pub fn label(&self, digest: &dyn crate::port::Digest) -> Label {
+        let framed = encoding::length_prefixed([self.issuer.as_bytes(), self.subject.as_bytes()]);
+        let hex = encoding::hex(&digest.sha256(&framed));
+        Label::parse(&format!("account-{}", hex.get(..16).unwrap_or(&hex))).unwrap_or_default()
+    }
 }
 
 /// Tokens as they are at rest.
@@ -141,26 +162,23 @@ impl Reason {
 }
 
 /// What a connection is for, besides workload, user and provider. AWS's API names neither accounts nor targets of
-/// connections: a plain call uses the account labelled `default`. Tokens for different `resources` or `audiences` are
+/// connections: a plain call uses the account labelled `default`, and `connectionLabel` is ours. Tokens for different `resources` or `audiences` are
 /// different connections, since an access token for one is not one for the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionTarget<'a> {
     /// The account's label.
-    pub label: &'a str,
+    pub label: &'a Label,
     /// RFC 8707 resources asked for.
     pub resources: &'a [String],
     /// Audiences asked for.
     pub audiences: &'a [String],
 }
 
-/// The label of a plain call.
-pub const DEFAULT_LABEL: &str = "default";
-
 impl ConnectionTarget<'_> {
     /// The text form in keys and AADs: unambiguous, with the parameters in the order of their text.
     pub fn text(&self, digest: &dyn crate::port::Digest) -> String {
         if self.resources.is_empty() && self.audiences.is_empty() {
-            return self.label.to_owned();
+            return self.label.to_string();
         }
         let sorted = |list: &[String]| {
             let set: BTreeSet<&str> = list.iter().map(String::as_str).collect();

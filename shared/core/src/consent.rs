@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::flight::{Ended, Flight, InFlight, Landing, Settlement, Trouble, Wish};
-use crate::name::Scope;
+use crate::name::{Label, Scope};
 use crate::provider::Oauth2Provider;
 use crate::store::{Key, Kind};
 use crate::user::UserKey;
@@ -79,6 +79,15 @@ pub struct ConsentSession {
     pub audiences: Vec<String>,
     /// The connection's target.
     pub target: String,
+    /// The account's label in it.
+    #[serde(default)]
+    pub label: Label,
+    /// Whether another account may take the place of the one that is there (D25).
+    #[serde(default)]
+    pub replaces_account: bool,
+    /// The label under which its tokens are kept, since it was another account than the one that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_beside: Option<Label>,
     /// Where the browser goes in the end.
     pub return_to: ReturnTo,
     /// `SessionSecrets`, sealed; base64url.

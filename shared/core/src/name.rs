@@ -89,10 +89,22 @@ text!(
     UserId, 1..=128, |_| true, ".*"
 );
 text!(
+    /// What tells the accounts of one user at one provider apart.
+    Label, 1..=64,
+    |c| c.is_ascii_alphanumeric() || "-_.@+".contains(c), "[a-zA-Z0-9_.@+-]+"
+);
+text!(
     /// An OAuth2 scope (`ScopeType`; RFC 6749 §3.3 says which characters).
     Scope, 1..=128,
     |c| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e'), "[\\x21\\x23-\\x5B\\x5D-\\x7E]+"
 );
+
+/// That of a plain call.
+impl Default for Label {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
 
 #[cfg(test)]
 mod tests {

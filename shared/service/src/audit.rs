@@ -52,7 +52,7 @@ pub struct About {
     pub found: bool,
     /// Whether the credential has gone into a request: what that has done is done, whatever becomes of the record.
     pub used: bool,
-    /// What a good answer gave where it gave no credential: [`CONSENT`], [`PENDING`].
+    /// What a good answer gave where it gave no credential, or what else must be said of it: [`CONSENT`], [`ACCOUNT_REPLACED`].
     pub answer: Option<&'static str>,
 }
 
@@ -61,6 +61,12 @@ pub const CONSENT: &str = "consent";
 
 /// The user has not consented yet.
 pub const PENDING: &str = "pending";
+
+/// The user consented with another account than the one that is there, and its tokens are kept beside.
+pub const ACCOUNT_BESIDE: &str = "account_kept_beside";
+
+/// The same, and the one that was there has made room (`forceAuthentication`).
+pub const ACCOUNT_REPLACED: &str = "account_replaced";
 
 /// What cannot be put on record is not given.
 const UNRECORDED: &str = "unrecorded";

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_identity_core::connection::{Connection, ConnectionAddress, ConnectionGroup, Health};
+use agent_identity_core::connection::{Account, Connection, ConnectionAddress, ConnectionGroup, Health};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::{InFlight as _, Trouble};
 use agent_identity_core::grant::{Action, Authorized, Principal, Role};
@@ -59,6 +59,8 @@ pub struct ConnectionShown {
     pub workload: Option<WorkloadName>,
     /// Its provider's name; `None` once that was deleted.
     pub provider: Option<ProviderName>,
+    /// Whose account at the provider it is, where the provider says so.
+    pub account: Option<Account>,
     /// The scopes that its user was asked for.
     pub asked: BTreeSet<Scope>,
     /// The scopes that the provider granted.
@@ -352,6 +354,7 @@ impl Services {
                     .and_then(|provider| connection.due(terms(provider), now)),
                 address,
                 asked: connection.asked,
+                account: connection.account,
                 granted: connection.granted,
                 resources: connection.resources,
                 audiences: connection.audiences,

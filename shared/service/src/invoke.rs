@@ -11,7 +11,7 @@ use agent_identity_core::consent::SessionUri;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Principal, Role};
 use agent_identity_core::http::{HttpError, HttpRequest, HttpResponse};
-use agent_identity_core::name::ToolName;
+use agent_identity_core::name::{Label, ToolName};
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider, SecretSource};
 use agent_identity_core::store::Consistency;
 use agent_identity_core::tag::Tags;
@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::Services;
 use crate::audit::{CONSENT, note};
-use crate::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest};
+use crate::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest, of_no_account};
 use crate::page::{Page, PageRequest};
 use crate::tags::provider_allows;
 use crate::tool::{LiveTool, callable, may_inject};
@@ -60,6 +60,8 @@ pub struct ToolCall {
     pub tool: ToolName,
     /// Its input.
     pub input: Map<String, Value>,
+    /// Which of the user's accounts at the tool's provider.
+    pub label: Label,
     /// The consent session that an earlier call has begun, if it is that which shall give the credential.
     pub consent: Option<SessionUri>,
     /// Where a consent shall return to, should one be needed.
@@ -295,6 +297,7 @@ impl Services {
             may_inject(tags, &credential.provider, tool.request.origin())
         };
         if credential.flow == ToolFlow::ApiKey {
+            of_no_account(&calling.call.label)?;
             let provider = self.live_api_key_provider(&credential.provider).await?;
             admits(&provider.tags)?;
             return Ok(Got::Credential(self.api_key_of(&provider).await?));
@@ -362,6 +365,7 @@ impl Calling<'_> {
                 ToolFlow::M2m => Flow::M2m,
                 ToolFlow::UserFederation | ToolFlow::ApiKey => Flow::UserFederation,
             },
+            label: self.call.label.clone(),
             session: self.call.consent.clone(),
             return_url: self.call.return_url.clone(),
             force_authentication: false,

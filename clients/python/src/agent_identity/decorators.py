@@ -39,6 +39,7 @@ def requires_access_token(
     resources: Sequence[str] = (),
     audiences: Sequence[str] = (),
     force_authentication: bool = False,
+    connection_label: Optional[str] = None,
     into: str = "access_token",
     poll_interval_seconds: float = 5.0,
     poll_timeout_seconds: float = 600.0,
@@ -60,6 +61,7 @@ def requires_access_token(
         resources: the token's resources (RFC 8707).
         audiences: its audiences.
         force_authentication: whether the user must consent even if there is a token.
+        connection_label: which of the user's accounts at the provider; `default` if it is not said.
         into: the parameter that gets it.
         poll_interval_seconds: how often to look whether the user has consented.
         poll_timeout_seconds: how long to wait for that.
@@ -77,6 +79,7 @@ def requires_access_token(
         "resources": list(resources),
         "audiences": list(audiences),
         "forceAuthentication": force_authentication,
+        "connectionLabel": connection_label,
     }
     members = {
         "resourceCredentialProviderName": provider_name,

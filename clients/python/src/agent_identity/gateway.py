@@ -55,6 +55,7 @@ class GatewayClient:
         input: Mapping[str, Any],
         return_url: Optional[str] = None,
         custom_state: Optional[str] = None,
+        connection_label: Optional[str] = None,
     ) -> ToolResult:
         """Calls a tool. The request is sent once: nothing that a tool does is done twice.
 
@@ -63,6 +64,7 @@ class GatewayClient:
             input: what its schema asks for.
             return_url: where the user comes back to, should a consent be needed; one of the agent's return URLs.
             custom_state: what comes back there as `state`, for your application to compare.
+            connection_label: which of the user's accounts at the tool's provider; `default` if it is not said.
 
         Raises:
             ConsentRequired: the user must consent. Send them to its URL; when they are back, call again.
@@ -70,8 +72,12 @@ class GatewayClient:
                 done), `UNKNOWN_OUTCOME` or `UNREADABLE` (it may have been done).
             ClientError: the service refuses the call, or the tool's API the credential.
         """
-        consent = {"resourceOauth2ReturnUrl": return_url, "customState": custom_state}
-        members = {name: value for name, value in consent.items() if value is not None}
+        optional = {
+            "resourceOauth2ReturnUrl": return_url,
+            "customState": custom_state,
+            "connectionLabel": connection_label,
+        }
+        members = {name: value for name, value in optional.items() if value is not None}
 
         def invoke(token: str) -> Any:
             return self._identity.data_once.invoke_tool(

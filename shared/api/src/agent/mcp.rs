@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use agent_identity_core::consent::SessionUri;
 use agent_identity_core::encoding::{base64, unbase64};
 use agent_identity_core::error::ErrorKind;
-use agent_identity_core::name::ToolName;
+use agent_identity_core::name::{Label, ToolName};
 use agent_identity_core::random;
 use agent_identity_service::invoke::{ToolAnswer, ToolCall, ToolOutcome, ToolSession};
 use agent_identity_service::page::PageRequest;
@@ -331,7 +331,14 @@ async fn call(
             RpcError::new(INVALID_PARAMS, "`requestState` is not what this server has given")
         })?),
     };
-    let call = ToolCall { tool: tool.clone(), input, consent, return_url: None, custom_state: None };
+    let call = ToolCall {
+        tool: tool.clone(),
+        input,
+        label: Label::default(),
+        consent,
+        return_url: None,
+        custom_state: None,
+    };
     match invoke(api, session, Ok(call)).await {
         Ok(ToolOutcome::Answered(answer)) => Ok(answered(&tool, answer)),
         Ok(ToolOutcome::Consent { authorization_url, session }) => {

@@ -42,6 +42,7 @@ fn shown(connection: &ConnectionShown) -> Value {
     }
     for (name, value) in [
         ("workloadName", connection.workload.as_ref().map(|name| json!(name))),
+        ("account", connection.account.as_ref().map(|account| json!(account.subject))),
         ("providerName", connection.provider.as_ref().map(|name| json!(name))),
         ("resources", (!connection.resources.is_empty()).then(|| json!(connection.resources))),
         ("audiences", (!connection.audiences.is_empty()).then(|| json!(connection.audiences))),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use agent_identity_core::consent::SessionUri;
 use agent_identity_core::grant::Principal;
-use agent_identity_core::name::{Scope, UserId};
+use agent_identity_core::name::{Label, Scope, UserId};
 use agent_identity_core::workload::ReturnUrl;
 use agent_identity_core::{ProviderName, Secret};
 use agent_identity_service::consent::{CompleteConsent, UserIdentifier};
@@ -27,6 +27,11 @@ fn provider(body: &Members) -> Option<ProviderName> {
     body.required("resourceCredentialProviderName", ProviderName::parse)
 }
 
+/// Which of the user's accounts at a provider: ours.
+pub(super) fn label(body: &Members) -> Option<Label> {
+    Some(body.text("connectionLabel", Label::parse)?.unwrap_or_default())
+}
+
 /// The members of `GetResourceOauth2TokenRequest`.
 fn oauth2_token_request(body: &Members) -> Option<Oauth2TokenRequest> {
     const FLOWS: &[(&str, Flow)] = &[
@@ -41,6 +46,7 @@ fn oauth2_token_request(body: &Members) -> Option<Oauth2TokenRequest> {
         body.missing("scopes");
     }
     let flow = body.required("oauth2Flow", one_of(FLOWS));
+    let label = label(body);
     let session = body.text("sessionUri", SessionUri::parse);
     let return_url = body.text("resourceOauth2ReturnUrl", ReturnUrl::parse);
     let force_authentication = body.boolean("forceAuthentication");
@@ -58,6 +64,7 @@ fn oauth2_token_request(body: &Members) -> Option<Oauth2TokenRequest> {
         provider: provider?,
         scopes: scopes??.into_iter().collect::<BTreeSet<_>>(),
         flow: flow?,
+        label: label?,
         session: session?,
         return_url: return_url?,
         force_authentication: force_authentication?,

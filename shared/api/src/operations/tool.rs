@@ -19,6 +19,7 @@ use agent_identity_service::tool::{DeleteTool, GetTool, ListTools, PutTool};
 use serde_json::{Map, Value, json};
 
 use super::authorize;
+use super::credential::label;
 use super::credential::workload_token;
 use super::shapes::{consent, list as list_of, object, page};
 use crate::fields::{Members, one_of, secret, sized};
@@ -348,12 +349,14 @@ pub(super) async fn list(api: &Api, principal: &Principal, body: Members) -> Res
 /// What a call says besides its tool.
 pub(crate) fn call(body: &Members, tool: Option<ToolName>) -> Option<ToolCall> {
     let input = document(body, "input");
+    let label = label(body);
     let consent = body.text("sessionUri", SessionUri::parse);
     let return_url = body.text("resourceOauth2ReturnUrl", ReturnUrl::parse);
     let custom_state = body.text("customState", secret(1, 4096));
     Some(ToolCall {
         tool: tool?,
         input: input?.unwrap_or_default(),
+        label: label?,
         consent: consent?,
         return_url: return_url?,
         custom_state: custom_state?,

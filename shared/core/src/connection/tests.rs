@@ -13,12 +13,13 @@ pub(crate) fn connection(lifetime: u64) -> Connection {
         workload: Id::from_bytes([1; 16]),
         user: UserKey::from_digest([2; 32]),
         provider: Id::from_bytes([3; 16]),
-        target: DEFAULT_LABEL.to_owned(),
+        target: Label::default().to_string(),
         resources: Vec::new(),
         audiences: Vec::new(),
         provider_generation: 1,
         asked: BTreeSet::new(),
         granted: BTreeSet::new(),
+        account: None,
         consented_at: Some(START),
         announced_end: None,
         tokens: HeldTokens {
@@ -51,7 +52,7 @@ fn tokens_for_different_resources_are_different_connections() {
     let text = |resources: &[&str], audiences: &[&str]| {
         let own = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
         let (resources, audiences) = (own(resources), own(audiences));
-        ConnectionTarget { label: DEFAULT_LABEL, resources: &resources, audiences: &audiences }.text(&Fnv)
+        ConnectionTarget { label: &Label::default(), resources: &resources, audiences: &audiences }.text(&Fnv)
     };
     assert_eq!(text(&[], &[]), "default");
     assert_eq!(text(&["a", "b"], &[]), text(&["b", "a", "a"], &[]));

@@ -3,7 +3,7 @@
 //! differ, a user who consents again or revokes. The actors run the product's own code (`core::flight`, `core::refresh`).
 //!
 //! `cargo nextest run -p agent-identity-core --test refresh_search` explores two actors and two faults, and breaks each rule on
-//! purpose; three actors are `bash tests/run long`.
+//! purpose; three actors are `bash tests/run search`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -71,7 +71,7 @@ fn two_actors_and_two_faults_where_it_rotates_without_grace() {
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn two_actors_and_two_faults_where_it_rotates_with_a_short_grace() {
     holds(SHORT_GRACE, &TWO, 2);
 }
@@ -101,31 +101,31 @@ fn each_rule_that_is_broken_is_found() {
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn three_actors_and_two_faults_where_the_provider_does_not_rotate() {
     holds(STEADY, &THREE, 2);
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn three_actors_and_two_faults_where_it_rotates_without_grace() {
     holds(ROTATING, &THREE, 2);
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn three_actors_and_two_faults_where_it_rotates_with_a_short_grace() {
     holds(SHORT_GRACE, &THREE, 2);
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn three_actors_and_two_faults_where_it_rotates_with_a_long_grace() {
     holds(LONG_GRACE, &THREE, 2);
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn two_actors_and_three_faults() {
     for traits in [STEADY, ROTATING, LONG_GRACE] {
         holds(traits, &TWO_READERS, 3);
@@ -133,7 +133,7 @@ fn two_actors_and_three_faults() {
 }
 
 #[test]
-#[ignore = "long: `bash tests/run long`"]
+#[ignore = "long: `bash tests/run search`"]
 fn clocks_that_are_far_apart() {
     for traits in [STEADY, ROTATING, SHORT_GRACE, LONG_GRACE] {
         holds(traits, &FAR_APART, 2);

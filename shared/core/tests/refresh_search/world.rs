@@ -192,6 +192,7 @@ impl World {
             provider_generation: 1,
             asked: [].into(),
             granted: [].into(),
+            account: None,
             consented_at: None,
             announced_end: None,
             tokens,

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agent_identity_core::Secret;
+use agent_identity_core::connection::Account;
+use agent_identity_core::encoding::unbase64url;
 use agent_identity_core::http::HttpResponse;
 use agent_identity_core::name::Scope;
 use agent_identity_core::provider::Vendor;
@@ -23,6 +25,9 @@ pub const MAX_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Longest wait that a provider may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(86_400);
+
+/// Longest name of an account, or of who gave it, in bytes. (A `sub` has at most 255, OpenID Connect Core §2.)
+const MAX_ACCOUNT: usize = 2048;
 
 /// Most scopes that are kept.
 const MAX_SCOPES: usize = 512;
@@ -88,6 +93,28 @@ pub enum RefusalCode {
     AccessDenied,
     /// Anything else.
     Other,
+}
+
+impl Tokens {
+    /// Whose account it is, by the ID token for this client. It came from the token endpoint itself, so no signature is needed to
+    /// believe it (OpenID Connect Core §3.1.3.7, 6); one that is for another client, or cannot be read, says nothing.
+    pub fn account(&self, client_id: &str) -> Option<Account> {
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            iss: String,
+            sub: String,
+            aud: Value,
+        }
+        let payload = self.id_token.as_ref()?.expose().split('.').nth(1)?;
+        let Claims { iss, sub, aud } = serde_json::from_slice(&unbase64url(payload)?).ok()?;
+        let ours = match &aud {
+            Value::String(one) => one == client_id,
+            Value::Array(several) => several.iter().any(|one| one == client_id),
+            _ => false,
+        };
+        let fits = |text: &str| !text.is_empty() && text.len() <= MAX_ACCOUNT;
+        (ours && fits(&iss) && fits(&sub)).then_some(Account { issuer: iss, subject: sub })
+    }
 }
 
 impl RefusalCode {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_identity_core::connection::{Connection, Health, HeldTokens, TokenMaterial};
+use agent_identity_core::connection::{Connection, ConnectionTarget, Health, HeldTokens, TokenMaterial};
 use agent_identity_core::consent::{
     self, ConsentSession, Failure, ReturnTo, SESSION_LIFE, SessionUri, Stage,
 };
@@ -23,7 +23,7 @@ use agent_identity_oauth::token::{TokenGrant, Tokens};
 
 use super::CODE_LABEL;
 use crate::Services;
-use crate::audit::note;
+use crate::audit::{ACCOUNT_BESIDE, ACCOUNT_REPLACED, note};
 use crate::flight::{Taken, Turn, due, nothing, still_held};
 use crate::refresh::{ends, terms};
 use crate::token_call::{Outcome, unavailable};
@@ -86,6 +86,7 @@ impl Services {
     pub async fn complete_consent(&self, principal: &Principal, request: CompleteConsent) -> Result<()> {
         let stored = self.session(&request.session).await?;
         let (workload, provider) = self.parties(&stored.value).await?;
+        note(|about| about.workload = Some(workload.name.clone()));
         let role = match &request.user {
             UserIdentifier::UserToken(_) => Role::MintJwt,
             UserIdentifier::UserId(_) => Role::MintUserid,
@@ -123,7 +124,8 @@ impl Services {
         if !bound {
             return Err(Error::new(ErrorKind::AccessDenied, "this consent was begun in another browser"));
         }
-        let (_, provider) = self.parties(&stored.value).await?;
+        let (workload, provider) = self.parties(&stored.value).await?;
+        note(|about| about.workload = Some(workload.name.clone()));
         let user = stored.value.user;
         self.complete(&provider, stored, user).await
     }
@@ -238,7 +240,7 @@ impl Services {
         asked_at: Timestamp,
     ) -> Result<()> {
         let session = &taken.stored().value;
-        let key = Connection::key(session.workload, session.user, session.provider, &session.target);
+        let account = tokens.account(&provider.registration.client_id);
         let granted =
             catalogue::facts(provider.registration.vendor).granted(&session.scopes, tokens.scope.as_ref());
         let expires_at = ends(provider, &tokens, asked_at);
@@ -252,8 +254,21 @@ impl Services {
         ended.stage = Stage::Completed;
         ended.flight_mut().arrive();
         loop {
-            let before = self.insist(|| self.ports.store.get(&key, Consistency::Strong)).await?;
-            let before: Option<Stored<Connection>> = before.as_ref().map(record::parse).transpose()?;
+            let (mut target, mut before) =
+                (session.target.clone(), self.held(session, &session.target).await?);
+            let known = before.as_ref().and_then(|held| held.value.account.as_ref());
+            let another = account.as_ref().filter(|account| known.is_some_and(|known| known != *account));
+            // D25: never overwritten silently. What another account gives is kept under that account's own label.
+            ended.kept_beside = another
+                .filter(|_| !session.replaces_account)
+                .map(|account| account.label(&*self.ports.digest));
+            let replaced = another.is_some() && ended.kept_beside.is_none();
+            if let Some(label) = &ended.kept_beside {
+                let (resources, audiences) = (&session.resources, &session.audiences);
+                target = ConnectionTarget { label, resources, audiences }.text(&*self.ports.digest);
+                before = self.held(session, &target).await?;
+            }
+            let key = Connection::key(session.workload, session.user, session.provider, &target);
             let generation = before
                 .as_ref()
                 .map_or(first_generation, |held| held.value.tokens.generation.saturating_add(1));
@@ -261,9 +276,10 @@ impl Services {
                 workload: session.workload,
                 user: session.user,
                 provider: session.provider,
-                target: session.target.clone(),
+                target,
                 resources: session.resources.clone(),
                 audiences: session.audiences.clone(),
+                account: account.clone(),
                 provider_generation: provider.generation,
                 asked: session.scopes.clone(),
                 granted: granted.clone(),
@@ -305,6 +321,13 @@ impl Services {
             ];
             writes.extend(self.enter(&connection.address()).await?);
             writes.push(still_let_in);
+            // Where the trail is in the store, the record of the change is in this transaction.
+            note(|about| {
+                about.answer = match &ended.kept_beside {
+                    Some(_) => Some(ACCOUNT_BESIDE),
+                    None => replaced.then_some(ACCOUNT_REPLACED),
+                };
+            });
             match self.insist(|| self.ports.store.write(writes.clone())).await {
                 Ok(()) => {
                     if before.is_some_and(|held| matches!(held.value.health, Health::NeedsConsent { .. })) {
@@ -327,6 +350,13 @@ impl Services {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The connection of a session's user that is there now.
+    async fn held(&self, session: &ConsentSession, target: &str) -> Result<Option<Stored<Connection>>> {
+        let key = Connection::key(session.workload, session.user, session.provider, target);
+        let row = self.insist(|| self.ports.store.get(&key, Consistency::Strong)).await?;
+        row.as_ref().map(record::parse).transpose()
     }
 
     async fn is_completed(&self, session: &Key) -> Result<bool> {

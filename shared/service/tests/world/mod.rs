@@ -20,7 +20,7 @@ use agent_identity_core::http::{HttpClient, HttpError, HttpRequest, HttpResponse
 use agent_identity_core::issuer::{
     IssuerPolicy, TokenProfile, TokenRefused, TokenVerifier, TrustedIssuer, VerifiedClaims, VerifiedToken,
 };
-use agent_identity_core::name::{Scope, UserId};
+use agent_identity_core::name::{Label, Scope, UserId};
 use agent_identity_core::port::{Event, Events};
 use agent_identity_core::provider::{ClientRegistration, Discovery, ServerMetadata, Vendor};
 use agent_identity_core::store::{Consistency, Key, Kind, Query, Row, Store, StoreError, Write};
@@ -621,6 +621,7 @@ pub fn request(wat: &Secret) -> Oauth2TokenRequest {
         provider: ProviderName::parse(CALENDAR).unwrap(),
         scopes: scopes(&["read"]),
         flow: Flow::UserFederation,
+        label: Label::default(),
         session: None,
         return_url: Some(ReturnUrl::parse(RETURN).unwrap()),
         force_authentication: false,

@@ -252,6 +252,40 @@ fn a_bad_id_token_costs_no_grant() {
 }
 
 #[test]
+fn an_account_is_what_an_id_token_for_this_client_says() {
+    use agent_identity_core::encoding::base64url;
+    let account = |claims: &Value| {
+        let token = format!("e30.{}.sig", base64url(claims.to_string()));
+        with("id_token", json!(token)).unwrap().account("client")
+    };
+    let good = json!({"iss": "https://idp.example", "sub": "ada", "aud": "client"});
+    let known = Account { issuer: "https://idp.example".to_owned(), subject: "ada".to_owned() };
+    assert_eq!(account(&good), Some(known.clone()));
+    let changed = |member: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[member] = value;
+        account(&claims)
+    };
+    assert_eq!(changed("aud", json!(["other", "client"])), Some(known));
+    let long = json!("a".repeat(MAX_ACCOUNT + 1));
+    for (member, value) in [
+        ("aud", json!("clients")),
+        ("aud", json!(["other"])),
+        ("aud", json!(null)),
+        ("sub", json!("")),
+        ("sub", json!(7)),
+        ("sub", long.clone()),
+        ("iss", json!("")),
+        ("iss", long),
+    ] {
+        assert_eq!(changed(member, value.clone()), None, "{member} {value}");
+    }
+    for token in ["a.b.c", "e30", "..", "e30.!.s"] {
+        assert_eq!(with("id_token", json!(token)).unwrap().account("client"), None, "{token}");
+    }
+}
+
+#[test]
 fn a_failure_repeats_nothing_of_the_body() {
     for body in [
         json!({"error": "hunter2", "error_description": "hunter2"}),
