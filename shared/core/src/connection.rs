@@ -194,6 +194,11 @@ impl Connection {
     pub fn key(workload: Id<Workload>, user: UserKey, provider: Id<Oauth2Provider>, target: &str) -> Key {
         Key::of(Kind::Connection, format!("{workload}#{user}"), format!("{provider}#{target}"))
     }
+
+    /// At which provider the connection of this key is.
+    pub fn provider_of(key: &Key) -> Option<Id<Oauth2Provider>> {
+        Id::parse(key.sort.split_once('#')?.0)
+    }
 }
 
 #[cfg(test)]

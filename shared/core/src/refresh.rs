@@ -19,6 +19,7 @@ use crate::connection::{Connection, Health, HeldTokens, Reason};
 use crate::flight::Flight;
 use crate::name::Scope;
 
+pub mod pace;
 mod settle;
 pub mod standing;
 

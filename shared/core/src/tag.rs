@@ -1,6 +1,7 @@
 //! Tags on resources (`contract.md` appendix A: `TagsMap`).
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use crate::WorkloadName;
 
@@ -23,6 +24,15 @@ pub const INJECTABLE_HOSTS: &str = "agent-identity:injectable-hosts";
 /// `agent-identity:allowed-workloads` on a provider: names of the workloads that may use it, separated by spaces. Without it, all
 /// that the caller's grants allow.
 pub const ALLOWED_WORKLOADS: &str = "agent-identity:allowed-workloads";
+
+/// `agent-identity:refreshes-per-minute` on an OAuth2 provider: how many of its connections the schedule refreshes in a minute. Without
+/// it, all that are due.
+pub const REFRESHES_PER_MINUTE: &str = "agent-identity:refreshes-per-minute";
+
+/// What [`REFRESHES_PER_MINUTE`] says.
+pub fn refreshes_per_minute(tags: &Tags) -> Option<NonZeroU32> {
+    tags.get(REFRESHES_PER_MINUTE)?.parse().ok()
+}
 
 /// Whether a provider with these tags is for this workload.
 pub fn allows_workload(tags: &Tags, workload: &WorkloadName) -> bool {

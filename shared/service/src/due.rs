@@ -1,7 +1,9 @@
 //! The scheduled refresh: what is due is found by the due index, and each connection refreshed on its own (`design.md` 8).
 
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_identity_core::connection::{Connection, Reason};
@@ -9,12 +11,14 @@ use agent_identity_core::flight::{InFlight as _, LEASE_LIFE};
 use agent_identity_core::port::Event;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::{self, Stored};
+use agent_identity_core::refresh::pace::Pace;
 use agent_identity_core::refresh::{RefreshTerms, Verdict, Want};
 use agent_identity_core::revocation::Upstream;
 use agent_identity_core::store::{
-    Condition, Consistency, DUE_SHARDS, Due, Key, Kind, Row, StoreError, Write,
+    Condition, Consistency, DUE_SHARDS, Due, Key, Kind, MAX_BATCH, Row, StoreError, Write,
 };
-use agent_identity_core::{Error, Result, Timestamp};
+use agent_identity_core::tag::refreshes_per_minute;
+use agent_identity_core::{Error, Id, Result, Timestamp};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -85,6 +89,21 @@ pub const LIMIT_PER_SHARD: usize = 500;
 
 /// How much of what is due is done at the same time: as long as one waits for its provider, others may do.
 pub const AT_ONCE: usize = 64;
+
+/// How far providers with a pace have spent it, as this process knows: whoever runs the schedule. One that starts knows nothing, and
+/// lets a minute's worth go.
+#[derive(Default)]
+pub(crate) struct Paces(Mutex<HashMap<Id<Oauth2Provider>, Pace>>);
+
+impl Paces {
+    fn of(&self, provider: Id<Oauth2Provider>) -> Pace {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&provider).copied().unwrap_or_default()
+    }
+
+    fn set(&self, provider: Id<Oauth2Provider>, pace: Pace) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(provider, pace);
+    }
+}
 
 /// What a tick does of what is due.
 pub type WorkOff = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -167,10 +186,11 @@ impl Services {
     /// # Errors
     /// Those of the store.
     pub async fn due_work(&self, limit_per_shard: usize) -> Result<Vec<DueWork>> {
-        let (mut found, mut links) = (Vec::new(), Vec::new());
+        let (mut found, mut links, mut connections) = (Vec::new(), Vec::new(), Vec::new());
         for row in self.due_rows(limit_per_shard).await? {
             match row.key.kind {
                 Kind::Audit => links.push(row),
+                Kind::Connection => connections.push(row),
                 kind if WorkKind::of(kind).is_some() => found.push(DueWork { key: row.key }),
                 _ => {}
             }
@@ -178,7 +198,53 @@ impl Services {
         if let Some(trail) = &self.ports.trail {
             trail.sign_links(links).await;
         }
+        found.extend(self.at_their_pace(connections).await?.into_iter().map(|key| DueWork { key }));
         Ok(found)
+    }
+
+    /// Of connections that are due those that may be refreshed now, the longest due first. What is over its provider's pace comes due
+    /// again when its turn is, so that it is not in the way of what is due at others.
+    async fn at_their_pace(&self, mut due: Vec<Row>) -> Result<Vec<Key>> {
+        due.sort_by_key(|row| row.due.map(|due| due.at));
+        let providers: HashSet<_> = due.iter().filter_map(|row| Connection::provider_of(&row.key)).collect();
+        let rates = self.rates(&providers).await?;
+        let (now, mut planned, mut ready) = (self.now(), HashMap::new(), Vec::new());
+        for row in due {
+            let rate = Connection::provider_of(&row.key).and_then(|id| Some((id, *rates.get(&id)?)));
+            let Some((provider, per_minute)) = rate else {
+                ready.push(row.key);
+                continue;
+            };
+            let plan = planned.entry(provider).or_insert_with(|| self.paces.of(provider));
+            let turn = plan.take(per_minute, now);
+            if turn <= now {
+                self.paces.set(provider, *plan);
+                ready.push(row.key);
+                continue;
+            }
+            let due = Some(Due::of(&row.key, turn));
+            let Row { key, version, expires_at, bytes, .. } = row;
+            let condition = Condition::Version(version);
+            self.write_unless_newer(Write::Put { key, condition, expires_at, due, bytes }).await?;
+        }
+        Ok(ready)
+    }
+
+    /// How many a minute, of those of these providers for which that is said.
+    async fn rates(
+        &self,
+        providers: &HashSet<Id<Oauth2Provider>>,
+    ) -> Result<HashMap<Id<Oauth2Provider>, NonZeroU32>> {
+        let keys: Vec<Key> =
+            providers.iter().map(|id| Key::single(Kind::Oauth2Provider, id.to_string())).collect();
+        let mut rates = HashMap::new();
+        for keys in keys.chunks(MAX_BATCH) {
+            for row in self.ports.store.batch_get(keys, Consistency::Eventual).await?.iter().flatten() {
+                let provider: Oauth2Provider = record::parse(row)?.value;
+                rates.extend(refreshes_per_minute(&provider.tags).map(|rate| (provider.id, rate)));
+            }
+        }
+        Ok(rates)
     }
 
     async fn due_rows(&self, limit_per_shard: usize) -> Result<Vec<Row>> {

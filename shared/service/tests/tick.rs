@@ -4,15 +4,19 @@
 
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_identity_core::ProviderName;
+use agent_identity_core::arn::Resource;
 use agent_identity_core::store::{Condition, Due, Key, Kind, Store as _, Write};
+use agent_identity_core::tag::REFRESHES_PER_MINUTE;
 use agent_identity_service::Services;
+use agent_identity_service::tags::TagResource;
 use agent_identity_testkit::Calls;
 use tokio::time::Instant;
-use world::{AGENT, Reply, Trouble, World, request};
+use world::{AGENT, CALENDAR, Reply, Trouble, World, request};
 
 /// How long the provider takes for an answer.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -104,8 +108,31 @@ async fn p9_a_tick_reads_and_writes_the_same_whether_a_thousand_or_a_hundred_tho
         }
         world.store.take_calls();
         assert_eq!(tick(&world.services).await, due);
-        // One look at each shard; for each that is due what `what_a_scheduled_refresh_costs` says. There is no scan to count.
-        let expected = Calls { due: 16, get: 200, batch_get: 100, write: 200, ..Calls::default() };
+        // One look at each shard, and one at their provider; for each that is due what `what_a_scheduled_refresh_costs` says. There is no scan to count.
+        let expected = Calls { due: 16, get: 200, batch_get: 101, write: 200, ..Calls::default() };
         assert_eq!(world.store.take_calls(), expected, "{stored} stored");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_with_a_pace_is_asked_no_faster_and_what_is_over_is_in_nobodys_way() {
+    let users = 30;
+    let world = all_due(users).await;
+    let resource = Resource::Oauth2Provider(ProviderName::parse(CALENDAR).unwrap());
+    let tags = BTreeMap::from([(REFRESHES_PER_MINUTE.to_owned(), "6".to_owned())]);
+    let action = TagResource { resource, tags };
+    world.services.tag_resource(world.admin.authorize(action).unwrap()).await.unwrap();
+    assert_eq!(tick(&world.services).await, 6);
+    // Put off, and not only left: the tick has nothing to look at.
+    world.store.take_calls();
+    assert_eq!(tick(&world.services).await, 0);
+    assert_eq!(world.store.take_calls(), Calls { due: 16, ..Calls::default() });
+    let mut done = vec![6];
+    for _ in 0..8 {
+        world.clock.advance(Duration::from_secs(30));
+        done.push(tick(&world.services).await);
+    }
+    assert_eq!(done, [6, 3, 3, 3, 3, 3, 3, 3, 3]);
+    let sent = world.provider.seen("refresh_token");
+    assert_eq!((sent.len(), sent.iter().collect::<BTreeSet<_>>().len()), (users, users), "each once");
 }

@@ -3,7 +3,7 @@
 use agent_identity_core::consent::SessionUri;
 use agent_identity_core::provider::{SecretReference, SecretSource};
 use agent_identity_core::tag::{
-    ALLOWED_WORKLOADS, INJECTABLE_HOSTS, INTERSTITIAL, PREFIX, SHARED_CLIENT_TOKENS, Tags,
+    ALLOWED_WORKLOADS, INJECTABLE_HOSTS, INTERSTITIAL, PREFIX, REFRESHES_PER_MINUTE, SHARED_CLIENT_TOKENS, Tags,
 };
 use agent_identity_core::tool::InjectableHosts;
 use agent_identity_core::{Secret, WorkloadName};
@@ -47,6 +47,10 @@ pub(super) fn tags(body: &Members) -> Option<Tags> {
                     names.split_whitespace().try_for_each(|name| WorkloadName::parse(name).map(drop));
                 parsed.map_err(|wrong| format!("the value of `{key}` must be names of workload identities, separated by spaces: a name {wrong}"))
             }
+            (REFRESHES_PER_MINUTE, number) => match number.parse::<u32>() {
+                Ok(1..) => Ok(()),
+                _ => Err(format!("the value of `{key}` must be a number from 1 on")),
+            },
             _ if key.starts_with(PREFIX) => {
                 Err(format!("`{key}` is no setting: keys that begin with `{PREFIX}` are ours"))
             }
