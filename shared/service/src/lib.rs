@@ -117,7 +117,16 @@ impl Services {
         let instance = random::handle(&*ports.random);
         let caches = cache::Caches::new(&config);
         let (watch, standings) = (flight::LeaseWatch::default(), standing::Standings::default());
-        Self { ports, config, caches, instance, watch, standings, paces: due::Paces::default(), leaving: AtomicBool::new(false) }
+        Self {
+            ports,
+            config,
+            caches,
+            instance,
+            watch,
+            standings,
+            paces: due::Paces::default(),
+            leaving: AtomicBool::new(false),
+        }
     }
 
     /// This process is about to end: from here on nobody waits for another's turn, and who does is told to try again. What has

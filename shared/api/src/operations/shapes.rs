@@ -3,7 +3,8 @@
 use agent_identity_core::consent::SessionUri;
 use agent_identity_core::provider::{SecretReference, SecretSource};
 use agent_identity_core::tag::{
-    ALLOWED_WORKLOADS, INJECTABLE_HOSTS, INTERSTITIAL, PREFIX, REFRESHES_PER_MINUTE, SHARED_CLIENT_TOKENS, Tags,
+    ALLOWED_WORKLOADS, INJECTABLE_HOSTS, INTERSTITIAL, PREFIX, REFRESHES_PER_MINUTE, SHARED_CLIENT_TOKENS,
+    Tags,
 };
 use agent_identity_core::tool::InjectableHosts;
 use agent_identity_core::{Secret, WorkloadName};
