@@ -60,7 +60,7 @@ CALLS = {
     "UserToken": "BatchGetItem Decrypt BatchGetItem Decrypt",
     "Refresh": "BatchGetItem Decrypt BatchGetItem GetItem GetItem GetItem GetItem PutItem GetItem Decrypt GetSecretValue PutItem",
     # One Query for each of 16 shards, and what is due in one of them; then the keys of issuers.
-    "Tick": "Query BatchGetItem" + 15 * " Query" + " SendMessageBatch Query BatchGetItem PutItem",
+    "Tick": "Query BatchGetItem" + 15 * " Query" + " BatchGetItem SendMessageBatch Query BatchGetItem PutItem",
     "Message": "GetItem BatchGetItem GetItem PutItem GetItem GetItem Decrypt GetSecretValue PutItem",
     "DeadGrant": "GetItem BatchGetItem GetItem PutItem GetItem GetItem Decrypt GetSecretValue PutItem PutEvents PutItem",
     "Authorize": "BatchGetItem GetItem",

@@ -1,5 +1,5 @@
 """The bounds of `docs/performance.md` that can be measured on one machine: P4, P10 and P11 with the embedded server, P1 to P3 and P5 to
-P8 with the functions on emulators.
+P9 with the functions on emulators.
 
 Prints a line per bound, or JSON with `--json`; what was measured beside them, and on which machine, goes to stderr.
 """
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import calls, cost, decisions, instructions, invoke_tool, peers, single_flight, size, warm_get
+from bench import calls, cost, decisions, instructions, invoke_tool, peers, single_flight, size, tick, warm_get
 from bench.deployment import Deployment, deployed, served
 from bench.runtime_api import Bootstrap, scheduled_seconds
 from harness.places import BOOTSTRAPS
@@ -211,6 +211,24 @@ def p4(directory: Path) -> Iterator[Bound]:
     yield Bound("P4", "100 gets of one expired token in two processes, token requests", requests, 1, requests == 1)
 
 
+def p9(directory: Path) -> Iterator[Bound]:
+    with deployed(directory) as deployment:
+        ticks = list(tick.measure(deployment, deployment.return_url))
+    for each in ticks:
+        counts = ", ".join(f"{number} {call}" for call, number in sorted(each.recording.counts().items()))
+        note(f"P9 {each.stored:,} stored, {tick.DUE} due: {counts}; {each.recording.read_units:g} read units")
+        yield Bound("P9", f"{each.stored:,} stored, {tick.DUE} due, refreshes", each.refreshes, tick.DUE, each.refreshes == tick.DUE)
+        scans = each.recording.counts()["dynamodb:Scan"]
+        yield at_most("P9", f"{each.stored:,} stored, scans", scans, 0)
+    fewest, *others = ticks
+    for each in others:
+        reads = [it.recording.counts()[f"dynamodb:{read}"] for read in tick.READS for it in (each, fewest)]
+        more = max(abs(many - few) for many, few in zip(reads[::2], reads[1::2]))
+        yield at_most("P9", f"reads with {each.stored:,} stored, more or fewer than with {fewest.stored:,}", more, 0)
+        units = round(each.recording.read_units - fewest.recording.read_units, 1)
+        yield at_most("P9", f"read units with {each.stored:,} stored, more than with {fewest.stored:,}", units, 0)
+
+
 def p10(directory: Path) -> Iterator[Bound]:
     measured = warm_get.measure(directory)
     note(
@@ -236,7 +254,7 @@ def p11(directory: Path) -> Iterator[Bound]:
 
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Bound]]] = {
-    "P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P10": p10, "P11": p11,
+    "P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "P10": p10, "P11": p11,
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class Deployment:
     machine: str
     api_key: str
     user: str
+    return_url: str
     folder: Path
 
     @property
@@ -175,7 +176,7 @@ def deployed(folder: Path) -> Iterator[Deployment]:
         # The keys of issuers are in the table, as a minute after the deployment.
         ticked = functions.pools["refresh"].invoke(json.loads(TICK.read_text()))
         assert "errorType" not in (ticked or {}), ticked
-        made = Deployment(functions, caller, vendor, proxy, workload, provider, machine, api_key, user, folder)
+        made = Deployment(functions, caller, vendor, proxy, workload, provider, machine, api_key, user, app.return_url, folder)
         manage(functions, "principals", "put", made.role, "--grant", ADMIN_GRANT)
         yield made
     finally:
