@@ -91,6 +91,16 @@ def test_the_same_account_again_is_the_same_connection(server, caller, place):
     assert by_label(server, agent) == {"default": f"{user}-private"}
 
 
+def test_the_label_of_one_account_takes_no_other(server, caller, vendor, place):
+    agent, provider, user, private = place
+    for force in (False, True):
+        squatter = Consent(caller, private.wat, provider, more=private.more | {"connectionLabel": "account-0123456789abcdef", "forceAuthentication": force})
+        consents(squatter, f"{user}-work", user)
+        assert squatter.poll().error == "AccessDeniedException"
+        [label] = set(by_label(server, agent)) - {"default"}
+        assert label != "account-0123456789abcdef" and by_label(server, agent)[label] == f"{user}-work"
+
+
 def outcomes_of(server, agent):
     lines = command("audit", "list", "--data", str(server.data), "--json", "--workload", agent).stdout.splitlines()
     return [it["outcome"] for it in map(json.loads, lines) if it["operation"] == "CompleteResourceTokenAuth"]

@@ -73,7 +73,7 @@ impl Account {
     pub fn label(&self, digest: &dyn crate::port::Digest) -> Label {
         let framed = encoding::length_prefixed([self.issuer.as_bytes(), self.subject.as_bytes()]);
         let hex = encoding::hex(&digest.sha256(&framed));
-        Label::parse(&format!("account-{}", hex.get(..16).unwrap_or(&hex))).unwrap_or_default()
+        Label::of_account(hex.get(..16).unwrap_or(&hex))
     }
 }
 

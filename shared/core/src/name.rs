@@ -99,6 +99,20 @@ text!(
     |c| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e'), "[\\x21\\x23-\\x5B\\x5D-\\x7E]+"
 );
 
+impl Label {
+    const OF_ACCOUNT: &str = "account-";
+
+    /// The label that is one account's alone; the digest is of letters and digits.
+    pub(crate) fn of_account(digest: &str) -> Self {
+        Self(format!("{}{digest}", Self::OF_ACCOUNT))
+    }
+
+    /// Whether it is such a label.
+    pub fn is_of_an_account(&self) -> bool {
+        self.0.starts_with(Self::OF_ACCOUNT)
+    }
+}
+
 /// That of a plain call.
 impl Default for Label {
     fn default() -> Self {

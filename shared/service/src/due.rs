@@ -208,7 +208,8 @@ impl Services {
         due.sort_by_key(|row| row.due.map(|due| due.at));
         let providers: HashSet<_> = due.iter().filter_map(|row| Connection::provider_of(&row.key)).collect();
         let rates = self.rates(&providers).await?;
-        let (now, mut planned, mut ready) = (self.now(), HashMap::new(), Vec::new());
+        let (now, mut planned) = (self.now(), HashMap::new());
+        let (mut ready, mut moved) = (Vec::new(), Vec::new());
         for row in due {
             let rate = Connection::provider_of(&row.key).and_then(|id| Some((id, *rates.get(&id)?)));
             let Some((provider, per_minute)) = rate else {
@@ -225,8 +226,16 @@ impl Services {
             let due = Some(Due::of(&row.key, turn));
             let Row { key, version, expires_at, bytes, .. } = row;
             let condition = Condition::Version(version);
-            self.write_unless_newer(Write::Put { key, condition, expires_at, due, bytes }).await?;
+            moved.push(self.write_unless_newer(Write::Put { key, condition, expires_at, due, bytes }));
         }
+        stream::iter(moved)
+            .buffer_unordered(AT_ONCE)
+            .for_each(|moved| async move {
+                if let Err(error) = moved {
+                    tracing::warn!(%error, "what is over its provider's pace could not be moved, and is still due");
+                }
+            })
+            .await;
         Ok(ready)
     }
 
@@ -240,7 +249,10 @@ impl Services {
         let mut rates = HashMap::new();
         for keys in keys.chunks(MAX_BATCH) {
             for row in self.ports.store.batch_get(keys, Consistency::Eventual).await?.iter().flatten() {
-                let provider: Oauth2Provider = record::parse(row)?.value;
+                // One that cannot be read is in the way of its own connections alone.
+                let Ok(Stored { value: provider, .. }) = record::parse::<Oauth2Provider>(row) else {
+                    continue;
+                };
                 rates.extend(refreshes_per_minute(&provider.tags).map(|rate| (provider.id, rate)));
             }
         }

@@ -257,12 +257,13 @@ impl Services {
             let (mut target, mut before) =
                 (session.target.clone(), self.held(session, &session.target).await?);
             let known = before.as_ref().and_then(|held| held.value.account.as_ref());
-            let another = account.as_ref().filter(|account| known.is_some_and(|known| known != *account));
-            // D25: never overwritten silently. What another account gives is kept under that account's own label.
-            ended.kept_beside = another
-                .filter(|_| !session.replaces_account)
-                .map(|account| account.label(&*self.ports.digest));
-            let replaced = another.is_some() && ended.kept_beside.is_none();
+            let another = account.is_some() && known.is_some() && account.as_ref() != known;
+            // D25: never overwritten silently. What another account gives is kept under that account's own label, and such a label is
+            // for no other.
+            let own = account.as_ref().map(|account| account.label(&*self.ports.digest));
+            let misplaced = session.label.is_of_an_account() && own.as_ref() != Some(&session.label);
+            ended.kept_beside = own.filter(|_| misplaced || (another && !session.replaces_account));
+            let replaced = another && ended.kept_beside.is_none();
             if let Some(label) = &ended.kept_beside {
                 let (resources, audiences) = (&session.resources, &session.audiences);
                 target = ConnectionTarget { label, resources, audiences }.text(&*self.ports.digest);
