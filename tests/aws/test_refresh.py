@@ -40,17 +40,6 @@ def tick(functions):
     return answer["due"]
 
 
-def receive(functions):
-    """The messages that wait, as SQS hands them to Lambda."""
-    sqs, url = functions.client_of("sqs"), functions.environment["AGENT_IDENTITY_QUEUE_URL"]
-    found = []
-    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        found += batch
-        for message in batch:
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return [{"messageId": message["MessageId"], "body": message["Body"]} for message in found]
-
-
 def deliver(functions, records):
     return functions.pools["refresh"].invoke({"Records": records})["batchItemFailures"]
 
@@ -59,7 +48,7 @@ def until_due(functions):
     deadline = time.monotonic() + 10
     while True:
         tick(functions)
-        if records := receive(functions):
+        if records := functions.take_messages():
             return records
         assert time.monotonic() < deadline, "the connection was never due"
         time.sleep(0.5)

@@ -213,7 +213,7 @@ def p4(directory: Path) -> Iterator[Bound]:
 
 def p9(directory: Path) -> Iterator[Bound]:
     with deployed(directory) as deployment:
-        ticks = list(tick.measure(deployment, deployment.return_url))
+        ticks = list(tick.measure(deployment))
     for each in ticks:
         counts = ", ".join(f"{number} {call}" for call, number in sorted(each.recording.counts().items()))
         note(f"P9 {each.stored:,} stored, {tick.DUE} due: {counts}; {each.recording.read_units:g} read units")

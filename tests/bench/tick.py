@@ -33,11 +33,11 @@ class Ticked:
     refreshes: int
 
 
-def measure(deployment: Deployment, return_url: str) -> Iterator[Ticked]:
+def measure(deployment: Deployment) -> Iterator[Ticked]:
     vendor, provider = deployment.vendor, deployment.provider
     vendor.set_client_behaviour(provider, LIFE_SECONDS, keeps_refresh_token=True, answers_after_ms=0)
     for user in range(DUE):
-        connected_user(deployment.caller, deployment.workload, provider, f"due-{user}", return_url)
+        connected_user(deployment.caller, deployment.workload, provider, f"due-{user}", deployment.return_url)
     stored = DUE
     for wanted in STORED:
         with deployment.instance("refresh") as process:
@@ -66,12 +66,7 @@ def work_off(deployment: Deployment, process: Bootstrap) -> int:
 def tick(deployment: Deployment, process: Bootstrap) -> list[dict[str, Any]]:
     """What it puts into the queue, as SQS hands it to Lambda."""
     answer = process.invoke(json.loads(TICK.read_text()))
-    sqs, url = deployment.functions.client_of("sqs"), deployment.functions.environment["AGENT_IDENTITY_QUEUE_URL"]
-    found: list[dict[str, Any]] = []
-    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        for message in batch:
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-            found.append({"messageId": message["MessageId"], "body": message["Body"]})
+    found = deployment.functions.take_messages()
     assert len(found) == answer["due"], answer
     return found
 

@@ -348,6 +348,16 @@ class Functions:
             region_name=chosen.region,
         ).client(service, endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
+    def take_messages(self) -> list[dict[str, Any]]:
+        """What waits in the queue, as SQS hands it to Lambda."""
+        sqs, url = self.client_of("sqs"), self.environment["AGENT_IDENTITY_QUEUE_URL"]
+        found: list[dict[str, Any]] = []
+        while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            found += batch
+            for message in batch:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [{"messageId": message["MessageId"], "body": message["Body"]} for message in found]
+
     def client_of(self, service: str) -> Any:
         """A boto3 client of an emulated AWS service, to look at what is there."""
         return aws_client(self.environment, service)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import urllib.request
 
 import boto3
 import pytest
@@ -12,7 +11,7 @@ from botocore.exceptions import ClientError
 from harness import model, planted
 from harness.browser import Browser
 from harness.product import command
-from harness.stories import Consent, connected_user, make_user_provider, make_workload, sign_in_at_vendor, workload_token
+from harness.stories import Consent, connected_user, make_user_provider, make_workload
 
 
 @pytest.fixture
@@ -25,16 +24,14 @@ def place(caller, vendor, app, fresh):
 
 def account(vendor, token):
     """Whose token it is, as the vendor says."""
-    request = urllib.request.Request(f"{vendor.issuer}/me", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10, context=vendor.trust) as response:
-        return json.load(response)["sub"]
+    status, said = vendor.call_api(token)
+    assert status == 200, said
+    return said["subject"]
 
 
 def consents(consent, login, user):
     """A whole consent with this account; what the end of it is answered."""
-    consent.begin()
-    browser = Browser()
-    sign_in_at_vendor(browser, consent.to_the_vendor(browser), login)
+    consent.begin().agree(Browser(), login)
     answer = consent.complete(userId=user)
     assert answer.status == 200, answer.body
 
@@ -104,6 +101,26 @@ def test_the_label_of_one_account_takes_no_other(server, caller, vendor, place):
 def outcomes_of(server, agent):
     lines = command("audit", "list", "--data", str(server.data), "--json", "--workload", agent).stdout.splitlines()
     return [it["outcome"] for it in map(json.loads, lines) if it["operation"] == "CompleteResourceTokenAuth"]
+
+
+def test_a_tool_is_called_with_the_account_that_is_named(caller, vendor, app, fresh):
+    agent = make_workload(caller, fresh("agent"), app.return_url)
+    provider = make_user_provider(caller, vendor, fresh("mail"), tags={"agent-identity:injectable-hosts": vendor.address})
+    user = fresh("user")
+    private = connected_user(caller, agent, provider, user, app.return_url, login=f"{user}-private")
+    consents(Consent(caller, private.wat, provider, more=private.more | {"connectionLabel": "work"}), f"{user}-work", user)
+    caller.ok(
+        "PutTool", name=fresh("things"), inputSchema={"type": "object"}, allowedWorkloads=[agent],
+        request={"method": "GET", "url": f"{vendor.issuer}/api/things"},
+        credential={"providerName": provider, "flow": "USER_FEDERATION", "scopes": private.scopes},
+    )  # fmt: skip
+    [tool] = [it["name"] for it in caller.ok("ListTools", workloadName=agent)["tools"]]
+
+    def subject(**label):
+        said = caller.ok("InvokeTool", workloadIdentityToken=private.wat, toolName=tool, input={}, **label)
+        return json.loads(said["body"])["subject"]
+
+    assert (subject(), subject(connectionLabel="work")) == (f"{user}-private", f"{user}-work")
 
 
 def test_a_label_is_for_users_and_has_a_form(caller, place):

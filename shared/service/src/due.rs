@@ -224,9 +224,7 @@ impl Services {
                 continue;
             }
             let due = Some(Due::of(&row.key, turn));
-            let Row { key, version, expires_at, bytes, .. } = row;
-            let condition = Condition::Version(version);
-            moved.push(self.write_unless_newer(Write::Put { key, condition, expires_at, due, bytes }));
+            moved.push(self.move_due(row, due));
         }
         stream::iter(moved)
             .buffer_unordered(AT_ONCE)
@@ -339,7 +337,7 @@ impl Services {
             Ok(stored) => stored,
             Err(broken) => {
                 // Nobody can mend it by trying again.
-                self.never_due(row).await?;
+                self.move_due(row, None).await?;
                 return Err(broken);
             }
         };
@@ -477,11 +475,11 @@ impl Services {
         Ok(Refreshed::PutOff { until: Some(until), error })
     }
 
-    /// Takes a row out of the due index and leaves it as it is.
-    async fn never_due(&self, row: Row) -> Result<()> {
+    /// Gives a row another due entry, or none, and leaves it as it is.
+    async fn move_due(&self, row: Row, due: Option<Due>) -> Result<bool> {
         let Row { key, version, expires_at, bytes, .. } = row;
         let condition = Condition::Version(version);
-        self.write_unless_newer(Write::Put { key, condition, expires_at, due: None, bytes }).await.map(drop)
+        self.write_unless_newer(Write::Put { key, condition, expires_at, due, bytes }).await
     }
 
     /// Whether it was written: somebody else's newer row stays as it is, with the due entry that they gave it.
