@@ -1,10 +1,13 @@
 //! `agent-identity connections`: which there are, how each does, and the end of one.
 
 use agent_identity_core::connection::{ConnectionAddress, Health};
+use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::Trouble;
 use agent_identity_core::revocation::Upstream;
 use agent_identity_core::{ProviderName, Timestamp, WorkloadName};
+use agent_identity_service::Services;
 use agent_identity_service::connection::{ConnectionShown, ListConnections};
+use agent_identity_service::denial::NamedUser;
 use agent_identity_service::page::PageRequest;
 use agent_identity_service::revocation::Deleted;
 use clap::Subcommand;
@@ -37,6 +40,22 @@ enum ConnectionsCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Print JSON on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try grants once more that their provider has refused, when the provider was wrong: for 7 days after it did
+    Retry {
+        /// Its id, as `list` prints it
+        #[arg(value_name = "ID", value_parser = address, required_unless_present = "provider")]
+        id: Option<ConnectionAddress>,
+        /// All that this provider has refused
+        #[arg(long, value_name = "NAME", value_parser = ProviderName::parse, conflicts_with = "id")]
+        provider: Option<ProviderName>,
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -87,26 +106,33 @@ pub async fn run(args: ConnectionsArgs) -> CommandResult {
     match args.command {
         ConnectionsCommand::List(args) => {
             let services = args.store.services(false).await?;
-            let (mut found, mut next_token) = (Vec::new(), None);
-            loop {
-                let action = ListConnections {
-                    workload: args.workload.clone(),
-                    user: args.who.user(),
-                    provider: args.provider.clone(),
-                    page: PageRequest { max_results: PAGE, next_token: next_token.take() },
-                };
-                let page = services.list_connections(admin.authorize(action)?).await?;
-                found.extend(page.items);
-                match page.next_token {
-                    Some(token) => next_token = Some(token),
-                    None => break,
+            let found = all(&services, args.workload, args.who.user(), args.provider).await?;
+            print(&services, &found, args.json)
+        }
+        ConnectionsCommand::Retry { id, provider, reach, store, json } => {
+            let services = store.reaching(&reach).await?;
+            let refused = match id {
+                Some(id) => vec![id],
+                None => all(&services, None, None, provider)
+                    .await?
+                    .into_iter()
+                    .filter(|it| it.refreshable && matches!(it.health, Health::NeedsConsent { .. }))
+                    .map(|it| it.address)
+                    .collect(),
+            };
+            let (mut tried, mut conflicts) = (Vec::new(), 0);
+            for address in &refused {
+                match services.retry_connection(&admin, address).await {
+                    Ok(shown) => tried.push(shown),
+                    Err(error) if error.kind() == ErrorKind::Conflict && refused.len() > 1 => {
+                        output::complain(&format!("{address}: {error}"));
+                        conflicts += 1;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
+                output::complain(&format!("{} of {} tried", tried.len() + conflicts, refused.len()));
             }
-            if args.json {
-                output::print(&Value::from_iter(found.iter().map(shown)).to_string())
-            } else {
-                output::print(&table(&found, services.ports().clock.now()).to_string())
-            }
+            print(&services, &tried, json)
         }
         ConnectionsCommand::Get { id, store, json } => {
             let services = store.services(false).await?;
@@ -118,6 +144,35 @@ pub async fn run(args: ConnectionsArgs) -> CommandResult {
             let deleted = services.delete_connection(&admin, &id).await?;
             output::print(&if json { ended(&deleted).to_string() } else { told(&deleted) })
         }
+    }
+}
+
+/// All of what is named.
+async fn all(
+    services: &Services,
+    workload: Option<WorkloadName>,
+    user: Option<NamedUser>,
+    provider: Option<ProviderName>,
+) -> CommandResult<Vec<ConnectionShown>> {
+    let (mut found, mut next_token) = (Vec::new(), None);
+    loop {
+        let page = PageRequest { max_results: PAGE, next_token: next_token.take() };
+        let (workload, user, provider) = (workload.clone(), user.clone(), provider.clone());
+        let action = ListConnections { workload, user, provider, page };
+        let page = services.list_connections(administrator().authorize(action)?).await?;
+        found.extend(page.items);
+        match page.next_token {
+            Some(token) => next_token = Some(token),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn print(services: &Services, connections: &[ConnectionShown], json: bool) -> CommandResult {
+    if json {
+        output::print(&Value::from_iter(connections.iter().map(shown)).to_string())
+    } else {
+        output::print(&table(connections, services.ports().clock.now()).to_string())
     }
 }
 

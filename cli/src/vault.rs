@@ -87,10 +87,11 @@ async fn rotate(services: &Services, json: bool) -> CommandResult {
 
 async fn reseal(services: &Services, json: bool) -> CommandResult {
     let admin = administrator();
-    let (mut resealed, mut left, mut told, mut from) = (0, 0, 0, None);
+    let (mut resealed, mut lost, mut left, mut told, mut from) = (0, 0, 0, 0, None);
     loop {
         let page = services.reseal_token_vault(admin.authorize(ResealTokenVault { from })?).await?;
         resealed += page.resealed;
+        lost += page.lost;
         left += page.left;
         if resealed > told {
             output::complain(&format!("{resealed} resealed so far"));
@@ -102,9 +103,14 @@ async fn reseal(services: &Services, json: bool) -> CommandResult {
         }
     }
     if json {
-        output::print(&json!({ "resealed": resealed, "left": left }).to_string())?;
+        output::print(&json!({ "resealed": resealed, "lost": lost, "left": left }).to_string())?;
     } else {
         output::print(&format!("{resealed} resealed"))?;
+        if lost > 0 {
+            output::print(&format!(
+                "{lost} users and access keys are lost with a vault key: those users must consent again, and the access keys be made anew"
+            ))?;
+        }
     }
     match left {
         0 => Ok(()),

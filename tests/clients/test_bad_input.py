@@ -82,7 +82,9 @@ def test_every_operation_is_covered():
 @pytest.mark.parametrize(("operation", "label"), REQUESTS, ids=lambda text: text or "-")
 def test_the_request_is_accepted_before_it_is_broken(caller, filled, operation, label):
     answer = caller.raw(operation, encoded(REQUESTS[operation, label], filled(operation)))
-    assert answer.status == model.success_status(operation), answer
+    # There is nothing to reset while no key is lost.
+    accepted = 409 if operation == "ResetTokenVaultKeyMaterial" else model.success_status(operation)
+    assert answer.status == accepted, answer
 
 
 @pytest.mark.parametrize(("operation", "violation"), CASES)

@@ -20,7 +20,15 @@ def test_a_kms_key_is_refused_with_the_reason(caller):
     assert "master key of its own" in answer.json["message"]
 
 
-@pytest.mark.parametrize("operation", ["GetTokenVault", "SetTokenVaultCMK"])
+def test_nothing_is_reset_while_nothing_is_lost(caller):
+    answer = caller.call("ResetTokenVaultKeyMaterial", tokenVaultId="default")
+    assert (answer.status, answer.error) == (409, "ConflictException")
+    assert "no key of the vault is lost" in answer.json["message"]
+    answer = caller.call("ResetTokenVaultKeyMaterial")
+    assert [wrong["name"] for wrong in answer.json["fieldList"]] == ["tokenVaultId"]
+
+
+@pytest.mark.parametrize("operation", ["GetTokenVault", "SetTokenVaultCMK", "ResetTokenVaultKeyMaterial"])
 def test_another_vault_is_not_there(caller, operation):
     members = {"kmsConfiguration": {"keyType": "ServiceManagedKey"}} if operation == "SetTokenVaultCMK" else {}
     answer = caller.call(operation, tokenVaultId="second", **members)

@@ -24,6 +24,9 @@ LIFE = 2
 AT_ONCE = 6
 """Users whose tokens are read when a kill comes."""
 
+MOST = 50
+"""Users who are connected at a time: so many are settled one after the other well before a grace of 60 s ends."""
+
 SETTLED_WITHIN = 150
 """Seconds: a lease of 20, the schedule's watch of 25 over another's (D7), what follows, and a busy machine."""
 
@@ -227,14 +230,17 @@ def kill_and_count(
     detected_before = vendor.counters()["reuse_detections"]
     caller.close()
     while killed < kills:
-        caller = place.caller()
-        login, before = f"{name}-{len(users.logins)}", len(vendor.token_requests())
-        users.connect(caller, login)
-        [first] = first_tokens(vendor, users, before)
-        owners[first] = login
-        caller.close()
+        if len(users.logins) - len(users.lost) < MOST:
+            caller = place.caller()
+            login, before = f"{name}-{len(users.logins)}", len(vendor.token_requests())
+            users.connect(caller, login)
+            [first] = first_tokens(vendor, users, before)
+            owners[first] = login
+            caller.close()
         killed += round_of_kills(place, users, dice)
-        if grace and time.monotonic() > rest_at:
+        # With as many users as there may be, those who were cut off are waited for when hardly anybody else is left.
+        none_left = len(users.logins) > MOST / 2 and len(users.ripe()) < AT_ONCE / 2
+        if none_left or (grace and time.monotonic() > rest_at):
             settle(place, users)
             rest_at = time.monotonic() + grace / 4
     settle(place, users)

@@ -41,6 +41,7 @@ DATA_PLANE = {
     "/identities/ListConnections",
     "/identities/GetConnection",
     "/identities/DeleteConnection",
+    "/identities/RetryConnection",
     "/identities/OffboardUser",
     "/identities/oauth2/authorize",
 }

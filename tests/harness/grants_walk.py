@@ -48,7 +48,8 @@ def control_members(operation, workload, names):
     if "WorkloadIdentity" in operation:
         return {"name": workload}
     if "TokenVault" in operation:
-        return {"kmsConfiguration": {"keyType": "ServiceManagedKey"}} if operation == "SetTokenVaultCMK" else {}
+        members = {"kmsConfiguration": {"keyType": "ServiceManagedKey"}} if operation == "SetTokenVaultCMK" else {}
+        return {"tokenVaultId": "default"} | members
     if "ApiKey" in operation:
         needs_key = operation.startswith(("Create", "Update"))
         return {"name": names["api key"]} | ({"apiKey": planted.new_secret("API key")} if needs_key else {})

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from . import model, planted
 from .browser import Browser
 from .stories import SCOPES, custom_config, sign_in, sign_in_at_vendor
@@ -113,6 +115,8 @@ def call_every_operation(server, vendor, app, fresh):
         assert (status, body["subject"], body["client"]) == (200, user, people)
 
     # The vault's keys are wrapped under the key that is configured: to say so again changes nothing.
+    with pytest.raises(control.exceptions.ConflictException, match="no key of the vault is lost"):
+        control.reset_token_vault_key_material(tokenVaultId="default")
     vault = control.get_token_vault()
     assert vault["tokenVaultId"] == "default"
     again = control.set_token_vault_cmk(kmsConfiguration=vault["kmsConfiguration"])

@@ -17,7 +17,7 @@ OWN_MODELS = REPOSITORY / "shared" / "api" / "models"
 AUTHORIZER_OPERATIONS = ("PutAuthorizer", "GetAuthorizer", "DeleteAuthorizer", "ListAuthorizers")
 BAN_OPERATIONS = ("BlockUser", "UnblockUser", "SignOutUser")
 OWN_OPERATIONS = AUTHORIZER_OPERATIONS + BAN_OPERATIONS
-CONNECTION_OPERATIONS = ("ListConnections", "GetConnection", "DeleteConnection", "OffboardUser")
+CONNECTION_OPERATIONS = ("ListConnections", "GetConnection", "DeleteConnection", "RetryConnection", "OffboardUser")
 
 # What issue 2 delivers; later work appends.
 OPERATIONS = (
@@ -38,6 +38,7 @@ OPERATIONS = (
     "ListOauth2CredentialProviders",
     "GetTokenVault",
     "SetTokenVaultCMK",
+    "ResetTokenVaultKeyMaterial",
     "GetWorkloadAccessToken",
     "GetWorkloadAccessTokenForJWT",
     "GetWorkloadAccessTokenForUserId",

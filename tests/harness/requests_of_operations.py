@@ -66,6 +66,7 @@ def _requests() -> dict[tuple[str, str], dict[str, Any]]:
         ("DeleteWorkloadIdentity", ""): {"name": "@doomed workload@"},
         ("ListWorkloadIdentities", ""): {"maxResults": 5},
         ("GetTokenVault", ""): {"tokenVaultId": "default"},
+        ("ResetTokenVaultKeyMaterial", ""): {"tokenVaultId": "default"},
         ("SetTokenVaultCMK", ""): {
             "tokenVaultId": "default", "kmsConfiguration": {"keyType": "ServiceManagedKey"}},
         ("CreateApiKeyCredentialProvider", ""): {

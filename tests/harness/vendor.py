@@ -173,6 +173,10 @@ class Vendor:
         """The same for the revocation endpoint."""
         self.control("revocation-trouble", {"kind": kind, **more})
 
+    def forget_account(self, user: str, missing: bool = True) -> None:
+        """The provider does not know the user, for a while: an outage of its directory, which it takes for a dead grant."""
+        self.control("missing-account", {"login": user, "missing": missing})
+
     def live_grants_of(self, user: str) -> int:
         """How many refresh tokens of a user would still be taken. Asking ends them."""
         return self.control("revoke-grants-of", {"refreshTokenOf": user})["revoked"]

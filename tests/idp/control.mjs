@@ -27,6 +27,12 @@ export function createControl({ provider, issued, Storage, log, setKeys, publish
       log.behaviours.set(clientId, behaviour);
       return behaviour;
     },
+    /** {login, missing}: whether the provider forgets who that is, for a while */
+    'POST /control/missing-account': ({ login, missing }) => {
+      if (missing) log.missingAccounts.add(login);
+      else log.missingAccounts.delete(login);
+      return { missing };
+    },
     'POST /control/api-keys': ({ key }) => {
       log.apiKeys.add(key);
       return {};

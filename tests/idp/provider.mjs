@@ -30,7 +30,7 @@ export function createProvider({ issuer, config, log }) {
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     expiresWithSession: () => false,
     conformIdTokenClaims: false,
-    findAccount: (_ctx, login) => ({
+    findAccount: (_ctx, login) => (log.missingAccounts.has(login) ? undefined : {
       accountId: login,
       claims: () => ({ sub: login, email: `${login}@example.com`, name: login }),
     }),

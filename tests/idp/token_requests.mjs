@@ -9,6 +9,8 @@ export class TokenRequestLog {
   trouble = { kind: 'none', remaining: 0, milliseconds: 0, status: 503 };
   accessTokenTtl = 3600;
   behaviours = new Map();
+  /** Logins that the provider has forgotten, for a while. */
+  missingAccounts = new Set();
 
   /** {accessTokenTtl?, keepsRefreshToken?, answersAfter?, reuseGrace?} of one client; milliseconds pass between commit and answer. */
   behaviourOf(client) {
@@ -45,6 +47,7 @@ export class TokenRequestLog {
     this.trouble = { kind: 'none', remaining: 0, milliseconds: 0, status: 503 };
     this.accessTokenTtl = 3600;
     this.behaviours.clear();
+    this.missingAccounts.clear();
   }
 }
 

@@ -230,3 +230,31 @@ def test_a_provider_that_is_out_of_reach_hears_later(server, caller, app, fresh)
         there.close()
     finally:
         assert narrow.stop() == 0
+
+
+def test_d8_a_grant_that_was_refused_by_mistake_is_tried_again(server, control, caller, vendor, app, fresh):
+    """The provider's directory is out of order, and it takes that for a dead grant (invalid_grant). Afterwards nobody has to consent."""
+    agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
+    users = [fresh("user") for _ in range(3)]
+    vendor.set_client_behaviour(provider, 2, keeps_refresh_token=False, answers_after_ms=0)
+    for user in users:
+        connected_user(caller, agent, provider, user, app.return_url)
+        vendor.forget_account(user)
+    time.sleep(2.1)
+    dead = []
+    for user in users:
+        assert stored_token(caller, workload_token(caller, agent, user), provider).error == "ValidationException", "no token, and no return URL"
+        [shown] = control.list_connections(userId=user)["connections"]
+        assert (shown["status"], shown["statusReason"]) == ("NEEDS_CONSENT", "invalid_grant")
+        dead.append(shown["connectionId"])
+    shown = control.retry_connection(connectionId=dead[0])
+    assert (shown["status"], shown["statusReason"]) == ("NEEDS_CONSENT", "invalid_grant"), "the provider still says so"
+    for user in users:
+        vendor.forget_account(user, missing=False)
+    assert control.retry_connection(connectionId=dead[0])["status"] == "ACTIVE"
+    egress = ("--allow-egress", vendor.address)
+    tried = command("connections", "retry", "--provider", provider, "--data", str(server.data), "--json", *egress)
+    assert [it["status"] for it in json.loads(tried.stdout)] == ["ACTIVE"] * 2 and "2 of 2 tried" in tried.stderr
+    for user in users:
+        token = stored_token(caller, workload_token(caller, agent, user), provider).json["accessToken"]
+        assert vendor.call_api(token)[0] == 200

@@ -357,6 +357,7 @@ def operations_reach_their_function(template: dict[str, Json]) -> Iterator[str]:
         "POST /identities/ListConnections",
         "POST /identities/GetConnection",
         "POST /identities/DeleteConnection",
+        "POST /identities/RetryConnection",
         "POST /identities/OffboardUser",
     } | BROWSER_ROUTES
     expected = dict.fromkeys(tokens, "TokensFunction") | {

@@ -38,6 +38,12 @@ def test_a_deleted_connection_says_what_became_of_it(identity: IdentityClient, s
     assert identity.delete_connection("1") == {"local": "destroyed", "upstream": "queued", "reason": "no answer"}
 
 
+def test_a_refused_connection_is_tried_again(identity: IdentityClient, service: Service) -> None:
+    service.answer("RetryConnection", {"connectionId": "1", "status": "ACTIVE"})
+    assert identity.retry_connection("1") == {"connectionId": "1", "status": "ACTIVE"}
+    assert service.bodies("RetryConnection") == [{"connectionId": "1"}]
+
+
 def test_a_user_is_offboarded_to_the_end(identity: IdentityClient, service: Service) -> None:
     service.answer(
         "OffboardUser",

@@ -155,6 +155,7 @@ operations! {
     ListAuthorizers Control POST "/identities/ListAuthorizers" OK => authorizer::list,
     GetTokenVault Control POST "/identities/get-token-vault" OK => token_vault::get,
     SetTokenVaultCMK Control POST "/identities/set-token-vault-cmk" OK => token_vault::set_cmk,
+    ResetTokenVaultKeyMaterial Control POST "/identities/reset-token-vault-key-material" OK => token_vault::reset,
     BlockUser Control POST "/identities/BlockUser" OK => user::block,
     UnblockUser Control POST "/identities/UnblockUser" OK => user::unblock,
     SignOutUser Control POST "/identities/SignOutUser" OK => user::sign_out,
@@ -171,6 +172,7 @@ operations! {
     ListConnections Data POST "/identities/ListConnections" OK => connection::list,
     GetConnection Data POST "/identities/GetConnection" OK => connection::get,
     DeleteConnection Data POST "/identities/DeleteConnection" OK => connection::delete,
+    RetryConnection Data POST "/identities/RetryConnection" OK => connection::retry,
     OffboardUser Data POST "/identities/OffboardUser" OK => connection::offboard,
     PutTool Control POST "/identities/PutTool" OK => tool::put,
     GetTool Control POST "/identities/GetTool" OK => tool::get,
@@ -440,7 +442,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_found_by_its_path_and_method_only() {
-        assert_eq!(Operation::ALL.len(), 43);
+        assert_eq!(Operation::ALL.len(), 45);
         for operation in Operation::ALL {
             assert_eq!(Operation::of(&operation.method(), operation.path()), Some(*operation));
             let others = [Method::GET, Method::POST, Method::DELETE, Method::PUT];

@@ -183,6 +183,10 @@ const STORY: &[(&str, &str)] = &[
         r#"{"connectionId":"00000000000000000000000000000000.0000000000000000000000000000000000000000000000000000000000000000.00000000000000000000000000000000.default"}"#,
     ),
     ("DeleteConnection", "{}"),
+    (
+        "RetryConnection",
+        r#"{"connectionId":"00000000000000000000000000000000.0000000000000000000000000000000000000000000000000000000000000000.00000000000000000000000000000000.default"}"#,
+    ),
     ("OffboardUser", r#"{"userId":"ada"}"#),
     ("OffboardUser", r#"{"issuer":"https://idp.example"}"#),
     ("UnblockUser", r#"{"issuer":"https://idp.example","subject":"ada","userId":"ada"}"#),

@@ -1,6 +1,6 @@
 //! The `KeyWrapper` port on KMS.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use agent_identity_core::seal::{Key32, KeyWrapper, SealError};
@@ -98,6 +98,39 @@ impl KeyWrapper for KmsWrapper {
                 self.wrap(&key, context).await.map(Some)
             }
             Err(fault) => Err(unavailable(fault)),
+        }
+    }
+
+    /// A key that KMS does not know was deleted, for good: its waiting period of 7 to 30 days is over, in which it is there and refuses.
+    async fn is_lost(
+        &self,
+        wrapped: &[u8],
+        context: &[(&str, &str)],
+        by: Option<&str>,
+    ) -> Result<bool, SealError> {
+        let named =
+            std::iter::once(self.key_id.as_str()).chain(self.former_key_ids.iter().map(String::as_str));
+        let keys: BTreeSet<&str> = named.chain(by).collect();
+        let (mut is_gone, mut doubt) = (false, None);
+        for key_id in keys {
+            let suspect = by.is_none_or(|by| by == key_id);
+            match self.decrypt(key_id, wrapped, context).await {
+                Ok(_) => return Ok(false),
+                Err(fault) if suspect && fault.is("NotFoundException") => is_gone = true,
+                // It did not wrap this.
+                Err(fault) if is_broken(&fault) => {}
+                Err(Fault::Refused { .. }) if !suspect => {}
+                // Disabled, about to be deleted, not allowed, not reached: it may come back.
+                Err(fault) => doubt = Some(fault),
+            }
+        }
+        match doubt {
+            Some(fault) => Err(unavailable(fault)),
+            None if is_gone => Ok(true),
+            None => Err(SealError::KeyUnavailable(
+                "none of the KMS keys that are named has wrapped it, and none of them is gone; name the one that did as a former key"
+                    .to_owned(),
+            )),
         }
     }
 

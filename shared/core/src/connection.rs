@@ -48,6 +48,9 @@ pub struct Connection {
     /// When the user consented: an absolute life of the grant began then. (Connections from before this was kept do not say.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consented_at: Option<Timestamp>,
+    /// When its token was last asked for, to a day: kept where its provider has a policy that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<Timestamp>,
     /// The end of the grant that others were told of before it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announced_end: Option<Timestamp>,
@@ -147,6 +150,8 @@ pub enum Reason {
     ProviderChanged,
     /// The access token ended and there is no refresh token.
     Expired,
+    /// The vault key over its tokens was lost, and they with it (ADR 0036).
+    KeyLost,
 }
 
 impl Reason {
@@ -157,6 +162,7 @@ impl Reason {
             Self::LostRotation => "lost_rotation",
             Self::ProviderChanged => "provider_changed",
             Self::Expired => "expired",
+            Self::KeyLost => "key_lost",
         }
     }
 }

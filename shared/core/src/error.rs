@@ -141,7 +141,7 @@ impl From<SealError> for Error {
     fn from(error: SealError) -> Self {
         match error {
             SealError::Busy(detail) => busy(detail),
-            SealError::Broken | SealError::KeyUnavailable(_) => Self::internal(error),
+            SealError::Broken | SealError::Lost | SealError::KeyUnavailable(_) => Self::internal(error),
         }
     }
 }

@@ -50,7 +50,9 @@ impl From<SealError> for SecretError {
     fn from(error: SealError) -> Self {
         match error {
             SealError::Busy(reason) => Self::Busy(reason),
-            SealError::Broken | SealError::KeyUnavailable(_) => Self::Failed(error.to_string()),
+            SealError::Broken | SealError::Lost | SealError::KeyUnavailable(_) => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct RefreshTerms {
     pub traits: RefreshTraits,
     /// How long its grants live.
     pub life: GrantLife,
+    /// For how long after its last use the schedule keeps a connection alive; for ever, if that is not said.
+    pub keep_alive: Option<Duration>,
 }
 
 /// How early a token is refreshed, at most: a provider that is down for ten minutes, and a pause of up to five between two tries, are
@@ -67,6 +69,9 @@ pub const DEAD_GRANT_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long before a grant ends that is said, at most. A short-lived one is halfway then.
 pub const END_NOTICE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How old the mark of a connection's last use may be while it is used: a write a day, and not one a read.
+pub const USE_MARKED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// For what somebody asks for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -295,6 +300,43 @@ impl Connection {
         forgotten.tokens.refreshable = false;
         forgotten.tokens.sealed.clear();
         forgotten
+    }
+
+    /// As it stands when somebody says that its provider was wrong to refuse its grant (D8): as far as we know, it works. None where the
+    /// provider refused none, or nothing is left to ask with.
+    pub fn revived(&self, terms: RefreshTerms) -> Option<Self> {
+        let refused = matches!(
+            self.health,
+            Health::NeedsConsent { reason: Reason::InvalidGrant | Reason::LostRotation, .. }
+        );
+        let may_ask = self.tokens.refreshable && self.provider_generation == terms.generation;
+        (refused && may_ask).then(|| Self { health: Health::Active, ..self.clone() })
+    }
+
+    /// As it stands when the vault key over its tokens is lost: they are no more.
+    #[must_use]
+    pub fn with_lost_tokens(&self, now: Timestamp) -> Self {
+        let mut lost = self.without_refresh_token();
+        lost.tokens.expires_at = Some(now);
+        lost.health = needs_consent(Reason::KeyLost, now);
+        lost.flight.arrive();
+        lost
+    }
+
+    /// As it is when somebody uses it at `now`, where its provider has a policy for what nobody uses; none where the mark is young enough.
+    pub fn used(&self, terms: RefreshTerms, now: Timestamp) -> Option<Self> {
+        let is_young = |at: Timestamp| now < at.plus(USE_MARKED_EVERY);
+        (terms.keep_alive.is_some() && !self.used_at.is_some_and(is_young))
+            .then(|| Self { used_at: Some(now), ..self.clone() })
+    }
+
+    /// Whether nobody will have used it for longer than its policy keeps it alive, at a time when the schedule would refresh it. What
+    /// is under way, or whose outcome is open, is brought to its end.
+    fn is_given_up(&self, keep_alive: Option<Duration>, at: Timestamp) -> bool {
+        let is_at_rest = self.flight.lease.is_none() && self.flight.intent.is_none();
+        // The mark is a day old at most while it is used.
+        let ends = |used: Timestamp, life: Duration| used.plus(life).plus(USE_MARKED_EVERY);
+        is_at_rest && self.used_at.zip(keep_alive).is_some_and(|(used, life)| at > ends(used, life))
     }
 
     /// Whether its tokens are of another generation of its provider, which is still to be found out (D3).

@@ -67,6 +67,9 @@ pub enum SealError {
     /// It was not sealed by us for this purpose and context, or was changed since. Deliberately says no more.
     #[error("the sealed value does not open")]
     Broken,
+    /// The vault key that sealed it is lost, and the vault was reset since: it will never open (ADR 0036).
+    #[error("the vault key that sealed the value is lost")]
+    Lost,
     /// The key is not to be had now (the store or the key service does not answer).
     #[error("the vault key is not available: {0}")]
     KeyUnavailable(String),
@@ -172,6 +175,17 @@ pub trait Sealer: Send + Sync {
         self.wrapping().await
     }
 
+    /// Puts on record which versions of the vault keys are lost for ever, and makes a new version of each key whose current one is;
+    /// how many were found lost. What a lost version has sealed is [`SealError::Lost`] from then on. Looks at all of them before
+    /// anything is changed; begun again after a failure, it goes on.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`] when of some version it cannot be said that it is lost, or no new one can be made;
+    /// [`SealError::Busy`].
+    async fn give_up_lost_keys(&self) -> Result<usize, SealError> {
+        Ok(0)
+    }
+
     /// How the vault keys are wrapped.
     ///
     /// # Errors
@@ -222,6 +236,27 @@ pub trait KeyWrapper: Send + Sync {
     /// Its key, where that has a name.
     fn key_name(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether what was wrapped will never unwrap again, since the key that did it exists no more: `by`, where that was kept.
+    /// Never said of a key that is disabled, about to be deleted, or out of reach.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnavailable`] when it does not unwrap now and that cannot be said; [`SealError::Busy`].
+    async fn is_lost(
+        &self,
+        wrapped: &[u8],
+        context: &[(&str, &str)],
+        by: Option<&str>,
+    ) -> Result<bool, SealError> {
+        let _no_key_has_a_name = by;
+        match self.unwrap_key(wrapped, context).await {
+            Ok(_) => Ok(false),
+            Err(SealError::Broken) => Err(SealError::KeyUnavailable(
+                "it does not unwrap under the key that there is; restore the right one".to_owned(),
+            )),
+            Err(error) => Err(error),
+        }
     }
 
     /// Wraps under the key of today what a former one has wrapped; none where there is nothing to do.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::WorkloadName;
 
@@ -32,6 +33,16 @@ pub const REFRESHES_PER_MINUTE: &str = "agent-identity:refreshes-per-minute";
 /// What [`REFRESHES_PER_MINUTE`] says.
 pub fn refreshes_per_minute(tags: &Tags) -> Option<NonZeroU32> {
     tags.get(REFRESHES_PER_MINUTE)?.parse().ok()
+}
+
+/// `agent-identity:keep-alive-days` on an OAuth2 provider: for how many days after a connection's token was last asked for the schedule
+/// keeps the connection alive. Without it, for ever.
+pub const KEEP_ALIVE_DAYS: &str = "agent-identity:keep-alive-days";
+
+/// What [`KEEP_ALIVE_DAYS`] says.
+pub fn keep_alive(tags: &Tags) -> Option<Duration> {
+    let days: NonZeroU32 = tags.get(KEEP_ALIVE_DAYS)?.parse().ok()?;
+    Some(Duration::from_secs(u64::from(days.get()) * 24 * 3600))
 }
 
 /// Whether a provider with these tags is for this workload.

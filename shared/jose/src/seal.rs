@@ -128,7 +128,7 @@ impl VaultSealer {
         let result = self.read_key(purpose, wanted).await;
         let failure = match &result {
             Err(error @ (SealError::KeyUnavailable(_) | SealError::Busy(_))) => Some(error.clone()),
-            Ok(_) | Err(SealError::Broken) => None,
+            Ok(_) | Err(SealError::Broken | SealError::Lost) => None,
         };
         self.ring(purpose).note_load(failure, self.clock.elapsed());
         result
@@ -204,8 +204,8 @@ impl VaultSealer {
                 let now = self.clock.now();
                 let is_anew = rewraps && vault_key::rewrap_row(store, wrapper, purpose, &row, now).await?;
                 wrapping.rewrapped += usize::from(is_anew);
-                let wrapped_at = if is_anew { now } else { vault_key::wrapped_at(&row)? };
-                wrapping.changed_at = wrapping.changed_at.max(Some(wrapped_at));
+                let wrapped_at = if is_anew { Some(now) } else { vault_key::wrapped_at(&row)? };
+                wrapping.changed_at = wrapping.changed_at.max(wrapped_at);
             }
         }
         Ok(wrapping)
@@ -291,6 +291,32 @@ impl Sealer for VaultSealer {
             self.ring(purpose).note_current(*newest, now);
         }
         Ok(versions)
+    }
+
+    async fn give_up_lost_keys(&self) -> Result<usize, SealError> {
+        let (store, wrapper) = (&*self.store, &*self.wrapper);
+        let (mut lost, mut headless) = (Vec::new(), Vec::new());
+        for purpose in Purpose::ALL {
+            let mut is_newest_lost = false;
+            for row in vault_key::read_from(store, purpose, 0).await? {
+                is_newest_lost = vault_key::is_newly_lost(wrapper, purpose, &row).await?;
+                if is_newest_lost {
+                    lost.push(row);
+                }
+            }
+            if is_newest_lost {
+                headless.push(purpose);
+            }
+        }
+        // The new versions first: cut off before the old ones are marked, this finds them again.
+        for purpose in headless {
+            self.rotate(purpose).await?;
+        }
+        let now = self.clock.now();
+        for row in &lost {
+            vault_key::mark_lost(store, row, now).await?;
+        }
+        Ok(lost.len())
     }
 
     fn wrapping_key(&self) -> Option<&str> {

@@ -7,7 +7,7 @@ use agent_identity_core::access_key::{AccessKey, AccessKeySecrets};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Grant, Principal};
 use agent_identity_core::record::{self, Stored};
-use agent_identity_core::seal::{Context, Purpose};
+use agent_identity_core::seal::{Context, Purpose, SealError};
 use agent_identity_core::store::{Consistency, DIRECTORY, Key, Kind, StoreError};
 use agent_identity_core::{Error, Result, Secret, Timestamp, encoding, random};
 
@@ -186,7 +186,12 @@ impl Services {
             let key = stored.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such access key"))?.value;
             let sealed = encoding::unbase64url(&key.sealed)
                 .ok_or_else(|| Error::internal("an access key's secrets are not base64url"))?;
-            let plaintext = self.ports.sealer.open(Purpose::AccessKey, &context(id), &sealed).await?;
+            let opened = self.ports.sealer.open(Purpose::AccessKey, &context(id), &sealed).await;
+            if matches!(opened, Err(SealError::Lost)) {
+                tracing::warn!(id, "an access key is lost with the vault key over it; make another");
+                return Err(Error::new(ErrorKind::NotFound, "this access key is lost"));
+            }
+            let plaintext = opened?;
             let secrets = serde_json::from_slice(&plaintext).map_err(Error::internal)?;
             Ok(Arc::new(LiveKey { key, secrets }))
         };
@@ -197,22 +202,28 @@ impl Services {
         }
     }
 
-    /// Seals the secrets of access keys under the current version of their vault key where an older one has; how many. A key that
-    /// was written or revoked meanwhile is left to the next call.
+    /// Seals the secrets of access keys under the current version of their vault key where an older one has; how many, and how many
+    /// are lost with that version. A key that was written or revoked meanwhile is left to the next call.
     ///
     /// # Errors
     /// Those of the store and the vault.
-    pub(crate) async fn reseal_access_keys(&self) -> Result<usize> {
+    pub(crate) async fn reseal_access_keys(&self) -> Result<(usize, usize)> {
         let sealer = &*self.ports.sealer;
         let current = sealer.key_versions(Purpose::AccessKey).await?.last().copied();
-        let mut resealed = 0;
+        let (mut resealed, mut lost) = (0, 0);
         for stored in self.list_access_keys().await? {
             let sealed = unsealed(&stored.value.sealed)?;
             if sealer.key_version(&sealed) >= current {
                 continue;
             }
             let context = context(&stored.value.id);
-            let plaintext = sealer.open(Purpose::AccessKey, &context, &sealed).await?;
+            let plaintext = match sealer.open(Purpose::AccessKey, &context, &sealed).await {
+                Err(SealError::Lost) => {
+                    lost += 1;
+                    continue;
+                }
+                opened => opened?,
+            };
             let sealed = encoding::base64url(sealer.seal(Purpose::AccessKey, &context, &plaintext).await?);
             let key = AccessKey { sealed, ..stored.value.clone() };
             match self.ports.store.write(vec![stored.replace(&key, row_ends(&key), None)?]).await {
@@ -221,6 +232,6 @@ impl Services {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(resealed)
+        Ok((resealed, lost))
     }
 }

@@ -12,7 +12,6 @@ use agent_identity_core::authorizer::AgentRules;
 use agent_identity_core::grant::Principal;
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_core::provider::{ApiKeyProvider, Oauth2Provider};
-use agent_identity_core::seal::Key32;
 use agent_identity_core::store::{Key, Kind};
 use agent_identity_core::user::UserKey;
 use agent_identity_core::workload::Workload;
@@ -24,6 +23,7 @@ use crate::Config;
 use crate::access_key::LiveKey;
 use crate::denial::Denials;
 use crate::tool::LiveTool;
+use crate::user_key::HeldKey;
 
 /// Entries of each cache, at most.
 const CAPACITY: u64 = 10_000;
@@ -134,7 +134,8 @@ pub(crate) struct Caches {
     /// By reference: whoever keeps them may change them.
     pub(crate) external_secrets: ReadThrough<str, Secret>,
     pub(crate) servers: ReadThrough<str, Arc<Server>>,
-    pub(crate) user_keys: ReadThrough<UserKey, Key32>,
+    /// None for one that is lost, which is forgotten at once.
+    pub(crate) user_keys: ReadThrough<UserKey, Option<HeldKey>>,
     pub(crate) led_to: LedTo,
     pub(crate) denials: Denials,
     pub(crate) replaced: Replaced,

@@ -84,17 +84,21 @@ impl Services {
         let key = request.key(self, workload, provider);
         let stored: Option<Stored<ClientToken>> =
             record::get(&*self.ports.store, &key, Consistency::Eventual).await?;
-        if let Some(Stored { value, .. }) = &stored
-            && value.decide(self.now()) == Decision::Serve
+        let mut lost = None;
+        if let Some(Stored { value: ClientToken { tokens: Some(held), .. }, .. }) =
+            stored.as_ref().filter(|stored| stored.value.decide(self.now()) == Decision::Serve)
         {
-            return self.reveal_client_token(&key, value).await;
+            match self.open_client_token(&key, held).await? {
+                Some(token) => return Ok(token),
+                None => lost = Some(held.generation),
+            }
         }
         // What was read from memory serves a token from the vault, but sends nothing: an edit must not be missed (D3, D17).
         let provider =
             &self.by_name::<Oauth2Provider>(provider.name.as_str(), Consistency::Strong).await?.value;
         let key = request.key(self, workload, provider);
         let first = || Some(ClientToken::first(self.now()));
-        match self.turn(&key, None, (), LOSER_PATIENCE, first).await? {
+        match self.turn(&key, lost, (), LOSER_PATIENCE, first).await? {
             Turn::Mine(taken) => self.fetch_client_token(provider, request, taken).await,
             Turn::Settled(Some(Stored { value, .. })) if value.decide(self.now()) != Decision::Refresh => {
                 self.reveal_client_token(&key, &value).await
@@ -122,8 +126,9 @@ impl Services {
         let found: Option<Stored<ClientToken>> =
             record::get(&*self.ports.store, &key, Consistency::Strong).await?;
         let Some(held) = found.and_then(|found| found.value.tokens) else { return Ok(None) };
-        let current = self.open_client_token(&key, held.generation, &held.sealed).await?.access_token;
-        if current != *refused {
+        if let Some(current) = self.open_client_token(&key, &held).await?
+            && current != *refused
+        {
             return Ok(Some(current));
         }
         if !self.caches.replaced.is_first(&key).await {
@@ -141,9 +146,10 @@ impl Services {
     async fn reveal_client_token(&self, key: &Key, token: &ClientToken) -> Result<Secret> {
         let now = self.now();
         match (&token.tokens, token.flight.retry_at) {
-            (Some(held), _) if held.valid(now) => {
-                Ok(self.open_client_token(key, held.generation, &held.sealed).await?.access_token)
-            }
+            (Some(held), _) if held.valid(now) => self
+                .open_client_token(key, held)
+                .await?
+                .ok_or_else(|| Error::internal("the vault key over a client token is lost")),
             (_, Some(at)) => Err(come_back(at, now)),
             _ => Err(Error::internal("a client token that has ended was about to be served")),
         }
@@ -240,7 +246,7 @@ impl Services {
         match &token.tokens {
             Some(held) if held.valid(now) => {
                 tracing::warn!(%error, "a client token could not be renewed and is served as it is");
-                self.reveal_client_token(&key, &token).await
+                self.open_client_token(&key, held).await?.ok_or(error)
             }
             _ => Err(error),
         }

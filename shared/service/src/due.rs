@@ -27,6 +27,7 @@ use crate::Services;
 use crate::connection::ConnectionShown;
 use crate::flight::{Turn, due};
 use crate::refresh::{Attempt, terms};
+use crate::user_key::HeldKey;
 
 /// How long the scheduled refresh waits for whoever else has the turn: long enough to have watched a dead holder's lease for
 /// its whole life (D7). Nobody is waiting for it.
@@ -363,17 +364,23 @@ impl Services {
         if told && stored.value.due(terms, self.now()).is_none_or(|at| at > self.now()) {
             return Ok(Refreshed::EndAnnounced);
         }
+        if stored.value.used_at.is_none() {
+            // From before that was kept: counted from here.
+            self.mark_used(&stored.value, terms).await;
+        }
         if let Some(stop) = self.stopped(&provider) {
             return self.put_off_until(stored, stop.until, self.suspended(&provider, stop)).await;
         }
         match self.turn(key, Want::Schedule, terms, PATIENCE, || None).await? {
             Turn::Mine(taken) => {
-                let Attempt { verdict, connection, trouble, .. } = self.attempt(&provider, taken).await?;
+                let Attempt { verdict, connection, trouble, is_lost, .. } =
+                    self.attempt(&provider, taken).await?;
                 Ok(match (verdict, trouble) {
                     (Verdict::Dead(reason), _) => Refreshed::NeedsConsent(reason),
                     (Verdict::Overtaken, _) if connection.flight.lease.is_some() => Refreshed::InFlight,
                     // A lost race: there are newer tokens.
                     (Verdict::Overtaken, _) => Refreshed::NotDue,
+                    (Verdict::Failed, _) if is_lost => Refreshed::NeedsConsent(Reason::KeyLost),
                     (Verdict::Failed, Some(error)) => {
                         Refreshed::PutOff { until: connection.due(terms, self.now()), error }
                     }
@@ -414,7 +421,7 @@ impl Services {
     }
 
     /// The provider of a connection, unless it or the connection's workload was deleted.
-    async fn provider_in_use(&self, connection: &Connection) -> Result<Option<Oauth2Provider>> {
+    pub(crate) async fn provider_in_use(&self, connection: &Connection) -> Result<Option<Oauth2Provider>> {
         let keys = [
             Key::single(Kind::Workload, connection.workload.to_string()),
             Key::single(Kind::Oauth2Provider, connection.provider.to_string()),
@@ -446,12 +453,17 @@ impl Services {
     async fn forget(&self, stored: Stored<Connection>, terms: RefreshTerms) -> Result<Refreshed> {
         let now = self.now();
         let sealed = async {
-            let user_key = self.opening_user_key(stored.value.user).await?;
-            let mut material = self.open_connection(&user_key, &stored.value)?;
-            material.refresh_token = None;
             let mut forgotten = stored.value.without_refresh_token();
+            let user_key = self.opening_user_key(stored.value.user).await?;
+            let material = self.open_connection(&stored.value).await?;
+            let Some((HeldKey { key, .. }, mut material)) = user_key.zip(material) else {
+                // Lost with the vault key over it: nothing is left to destroy.
+                forgotten.tokens.expires_at = Some(now);
+                return Ok(forgotten);
+            };
+            material.refresh_token = None;
             forgotten.tokens.sealed =
-                self.seal_connection(&user_key, &forgotten, forgotten.tokens.generation, &material)?;
+                self.seal_connection(&key, &forgotten, forgotten.tokens.generation, &material)?;
             Ok::<_, Error>(forgotten)
         };
         let forgotten = match sealed.await {

@@ -194,7 +194,9 @@ impl Services {
                 && connection.granted.is_superset(&request.scopes)
                 && connection.decide(self.now(), terms(provider)) == Decision::Serve
             {
-                return Ok(Oauth2TokenAnswer::Token(self.serve(connection).await?));
+                let token = self.serve(connection).await?;
+                self.mark_used(connection, terms(provider)).await;
+                return Ok(Oauth2TokenAnswer::Token(token));
             }
         }
         // A miss, an expiry or anything stale is confirmed by consistent reads before a refresh or a consent (D17).
@@ -213,6 +215,7 @@ impl Services {
                     && let Access::Token(token, found) = self.connection_access(&provider, &key).await?
                 {
                     if found.granted.is_superset(&request.scopes) {
+                        self.mark_used(&found, terms(&provider)).await;
                         return Ok(Oauth2TokenAnswer::Token(token));
                     }
                     // The refresh gave less than there was (RFC 6749 §6).

@@ -13,8 +13,8 @@ use agent_identity_core::refresh::standing::{Heard, Judgement, Stop};
 use agent_identity_core::refresh::{
     Answer, GrantLife, Outcome, RefreshTerms, RefreshTraits, Renewal, Verdict, Want,
 };
-use agent_identity_core::seal::Key32;
 use agent_identity_core::store::{Consistency, Key};
+use agent_identity_core::tag::keep_alive;
 use agent_identity_core::{Error, Result, Secret, Timestamp};
 use agent_identity_oauth::catalogue::{self, Rotation};
 use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
@@ -22,6 +22,7 @@ use agent_identity_oauth::token::{RefusalCode, TokenGrant, Tokens};
 use crate::Services;
 use crate::client_credentials::come_back;
 use crate::flight::{Taken, Turn, due, still_held};
+use crate::lost::lost;
 use crate::token_call::{self, refusal, unavailable};
 
 /// What a connection gives.
@@ -43,6 +44,8 @@ pub(crate) struct Attempt {
     access_token: Option<Secret>,
     /// What the client of ours is told if it was for nothing.
     pub(crate) trouble: Option<Error>,
+    /// Whether there was nothing to call with: its tokens are lost, which is on record.
+    pub(crate) is_lost: bool,
 }
 
 /// What a call gave, or the reason why it gave nothing.
@@ -50,6 +53,7 @@ struct Called {
     outcome: Outcome,
     material: Option<TokenMaterial>,
     trouble: Option<Error>,
+    is_lost: bool,
 }
 
 /// How the provider's refreshes behave; what is not known is taken to be the worst.
@@ -66,7 +70,8 @@ pub(crate) fn traits(provider: &Oauth2Provider) -> RefreshTraits {
 pub(crate) fn terms(provider: &Oauth2Provider) -> RefreshTerms {
     let facts = catalogue::facts(provider.registration.vendor);
     let life = GrantLife { idle: facts.idle_ttl, absolute: facts.absolute_ttl };
-    RefreshTerms { generation: provider.generation, traits: traits(provider), life }
+    let keep_alive = keep_alive(&provider.tags);
+    RefreshTerms { generation: provider.generation, traits: traits(provider), life, keep_alive }
 }
 
 /// When tokens end that the provider gave when it was asked at `asked_at`: their life began then at the earliest.
@@ -96,7 +101,7 @@ impl Services {
                         (value.answer(self.now(), terms), value, None, None)
                     }
                     Turn::Mine(taken) => {
-                        let Attempt { verdict, connection, access_token, trouble } =
+                        let Attempt { verdict, connection, access_token, trouble, .. } =
                             self.attempt(provider, taken).await?;
                         (verdict.answer(&connection, self.now()), connection, access_token, trouble)
                     }
@@ -181,9 +186,39 @@ impl Services {
     }
 
     /// Opens a connection and gives its access token.
+    ///
+    /// # Errors
+    /// Those of the store and the vault; `Throttling` where its tokens are lost with the vault key over them, which is on record then,
+    /// so that whoever asks again is offered a consent.
     pub(crate) async fn serve(&self, connection: &Connection) -> Result<Secret> {
-        let key = self.opening_user_key(connection.user).await?;
-        Ok(self.open_connection(&key, connection)?.access_token)
+        match self.open_connection(connection).await? {
+            Some(material) => Ok(material.access_token),
+            None => {
+                self.lose(&connection.address().key()).await?;
+                Err(lost())
+            }
+        }
+    }
+
+    /// Puts on record that somebody uses a connection, where that decides about anything and was not for a day. The token is theirs all
+    /// the same if that fails.
+    pub(crate) async fn mark_used(&self, connection: &Connection, terms: RefreshTerms) {
+        if connection.used(terms, self.now()).is_none() {
+            return;
+        }
+        let key = connection.address().key();
+        let marked = async {
+            let found: Option<Stored<Connection>> =
+                record::get(&*self.ports.store, &key, Consistency::Strong).await?;
+            let Some(stored) = found else { return Ok(()) };
+            let Some(used) = stored.value.used(terms, self.now()) else { return Ok(()) };
+            let due = due(&key, &used, terms, self.now());
+            self.write_unless_newer(stored.replace(&used, None, due)?).await.map(drop)
+        };
+        if let Err(error) = marked.await {
+            let error: Error = error;
+            tracing::warn!(%error, "that a connection is used could not be put on record");
+        }
     }
 
     /// Asks the provider, and stores what it says before anybody is answered.
@@ -193,11 +228,12 @@ impl Services {
         taken: Taken<Connection>,
     ) -> Result<Attempt> {
         // What keeps the answer is ready before the call.
-        let (called, key) = match self.user_vault_key(taken.stored().value.user).await {
-            Ok(key) => (self.renew(provider, &taken, &key).await, Some(key)),
+        let (called, key) = match self.opening_user_key(taken.stored().value.user).await {
+            Ok(Some(held)) => (self.renew(provider, &taken).await, Some(held.key)),
+            Ok(None) => (Called::lost(), None),
             Err(error) => (Called::nothing(Outcome::NotSent, error), None),
         };
-        let Called { outcome, material, trouble } = called;
+        let Called { outcome, material, trouble, is_lost } = called;
         let mut before = taken.stored().value.clone();
         let landed = self
             .land(taken, outcome.clone(), |connection| {
@@ -220,6 +256,9 @@ impl Services {
             }
             (landed, _, _, _) => landed?,
         };
+        if is_lost {
+            self.lose(&landed.stored.key).await?;
+        }
         let verdict = outcome.verdict(&landed);
         let connection = match verdict {
             Verdict::Dead(reason) => self.announce(landed.stored, terms(provider), reason).await,
@@ -232,21 +271,22 @@ impl Services {
             Verdict::Renewed => material.map(|material| material.access_token),
             Verdict::Superseded | Verdict::Dead(_) | Verdict::Overtaken | Verdict::Failed => None,
         };
-        Ok(Attempt { verdict, connection, access_token, trouble })
+        Ok(Attempt { verdict, connection, access_token, trouble, is_lost })
     }
 
     /// Sends the refresh token, if so much of the lease is left.
-    async fn renew(&self, provider: &Oauth2Provider, taken: &Taken<Connection>, key: &Key32) -> Called {
+    async fn renew(&self, provider: &Oauth2Provider, taken: &Taken<Connection>) -> Called {
         let connection = &taken.stored().value;
         let prepared = async {
-            let refresh_token = self
-                .open_connection(key, connection)?
+            let Some(material) = self.open_connection(connection).await? else { return Ok(None) };
+            let refresh_token = material
                 .refresh_token
                 .ok_or_else(|| Error::internal("a refreshable connection has no refresh token"))?;
-            Ok::<_, Error>((self.client(provider).await?, refresh_token))
+            Ok::<_, Error>(Some((self.client(provider).await?, refresh_token)))
         };
         let (client, refresh_token) = match prepared.await {
-            Ok(prepared) => prepared,
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => return Called::lost(),
             Err(error) => return Called::nothing(Outcome::NotSent, error),
         };
         let asked_at = self.now();
@@ -318,7 +358,12 @@ impl Services {
 
 impl Called {
     fn nothing(outcome: Outcome, trouble: Error) -> Self {
-        Self { outcome, material: None, trouble: Some(trouble) }
+        Self { outcome, material: None, trouble: Some(trouble), is_lost: false }
+    }
+
+    /// There is nothing to call with: the tokens are lost.
+    fn lost() -> Self {
+        Self { is_lost: true, ..Self::nothing(Outcome::NotSent, lost()) }
     }
 }
 
@@ -361,5 +406,5 @@ fn renewal(
         refresh_token: Some(tokens.refresh_token.unwrap_or(refresh_token)),
     };
     let outcome = Outcome::Tokens(Renewal { asked_at, expires_at, granted });
-    Called { outcome, material: Some(material), trouble: None }
+    Called { outcome, material: Some(material), trouble: None, is_lost: false }
 }

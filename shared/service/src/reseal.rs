@@ -37,6 +37,8 @@ pub struct SweepPlace {
 pub struct ResealedPage {
     /// How many values are sealed under the current version now that were not.
     pub resealed: usize,
+    /// How many are lost, with a vault key that is (ADR 0036): whose users must consent again is on record, and announced.
+    pub lost: usize,
     /// How many could not be, and why is in the log; another sweep finds them again.
     pub left: usize,
     /// Where the next page begins; none when this was the last.
@@ -58,7 +60,7 @@ impl Services {
         let place = match authorized.action().from.clone() {
             Some(place) => Some(place),
             None => {
-                page.resealed = self.reseal_access_keys().await?;
+                (page.resealed, page.lost) = self.reseal_access_keys().await?;
                 older.first().map(|version| SweepPlace { version: *version, shard: 0, after: None })
             }
         };
@@ -67,6 +69,7 @@ impl Services {
         for user in &users {
             match self.reseal_user_key(place.version, *user).await {
                 Ok(Moved::Resealed) => page.resealed += 1,
+                Ok(Moved::Lost) => page.lost += 1,
                 Ok(Moved::Stale) => {}
                 Ok(Moved::Contended) => page.left += 1,
                 Err(error) if error.kind() == ErrorKind::Throttling => return Err(error),

@@ -275,11 +275,17 @@ impl Services {
             return Told::not(Upstream::Failed, changed);
         }
         let prepared = async {
-            let key = self.opening_user_key(connection.user).await?;
-            Ok::<_, Error>((self.client(&provider).await?, self.open_connection(&key, connection)?))
+            let Some(material) = self.open_connection(connection).await? else { return Ok(None) };
+            Ok::<_, Error>(Some((self.client(&provider).await?, material)))
         };
         match prepared.await {
-            Ok((client, material)) => self.send_revocations(&provider, &client, connection, &material).await,
+            Ok(Some((client, material))) => {
+                self.send_revocations(&provider, &client, connection, &material).await
+            }
+            Ok(None) => Told::not(
+                Upstream::Failed,
+                "the vault key over its tokens is lost, so that nobody can revoke them here; the user can withdraw it there (key_lost)",
+            ),
             Err(error) => Told::later(error.message()),
         }
     }

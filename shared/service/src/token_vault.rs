@@ -1,7 +1,8 @@
 //! Use cases on the token vault as a whole: under which key its keys are wrapped.
 
+use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::{Action, Authorized, Role};
-use agent_identity_core::seal::{Purpose, Wrapping};
+use agent_identity_core::seal::{Purpose, SealError, Wrapping};
 use agent_identity_core::{Error, Result, Timestamp};
 
 use crate::Services;
@@ -21,6 +22,10 @@ pub struct SetTokenVaultCmk {
 #[derive(Clone, Debug)]
 pub struct RotateTokenVaultKeys;
 
+/// Gives up what is lost with a KMS key that was deleted.
+#[derive(Clone, Debug)]
+pub struct ResetTokenVaultKeyMaterial;
+
 macro_rules! on_vault {
     ($type:ty, $operation:literal) => {
         impl Action for $type {
@@ -35,6 +40,7 @@ macro_rules! on_vault {
 on_vault!(GetTokenVault, "GetTokenVault");
 on_vault!(SetTokenVaultCmk, "SetTokenVaultCMK");
 on_vault!(RotateTokenVaultKeys, "RotateTokenVaultKeys");
+on_vault!(ResetTokenVaultKeyMaterial, "ResetTokenVaultKeyMaterial");
 
 /// How the vault is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +85,35 @@ impl Services {
         let wrapping = self.ports.sealer.rewrap_keys().await?;
         tracing::info!(rewrapped = wrapping.rewrapped, "the vault keys are wrapped under the configured key");
         Ok(self.token_vault(wrapping))
+    }
+
+    /// Goes on without the vault keys that a deleted KMS key had wrapped: they get new versions under the configured key, and what the
+    /// lost ones have sealed is given up (ADR 0036). A user whose tokens that were must consent again, which is found, recorded and
+    /// announced when they are asked for or due, or by the sweep ([`Services::reseal_token_vault`]).
+    ///
+    /// # Errors
+    /// `Conflict` when no vault key is lost for good: all unwrap, or one does not and may come back; what the cure is.
+    pub async fn reset_token_vault_key_material(
+        &self,
+        _authorized: Authorized<'_, ResetTokenVaultKeyMaterial>,
+    ) -> Result<TokenVault> {
+        let lost = match self.ports.sealer.give_up_lost_keys().await {
+            Ok(0) => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "no key of the vault is lost: nothing was reset. A reset is for when the KMS key over them was deleted",
+                ));
+            }
+            Err(SealError::KeyUnavailable(reason)) => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("nothing was reset, since a key of the vault may come back: {reason}"),
+                ));
+            }
+            answer => answer?,
+        };
+        tracing::warn!(lost, "versions of the vault keys are lost and were given up");
+        Ok(self.token_vault(self.ports.sealer.wrapping().await?))
     }
 
     /// The versions of each vault key, oldest first; the last is current.

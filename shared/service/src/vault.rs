@@ -1,9 +1,9 @@
 //! Sealing tokens: under the user's own key for connections, under the vault key for tokens of no user (D19).
 
-use agent_identity_core::connection::{Connection, TokenMaterial};
-use agent_identity_core::seal::{Context, Key32, Purpose};
+use agent_identity_core::connection::{Connection, HeldTokens, TokenMaterial};
+use agent_identity_core::seal::{Context, Key32, Purpose, SealError};
 use agent_identity_core::store::Key;
-use agent_identity_core::{Error, Result, encoding};
+use agent_identity_core::{Error, Result, Secret, encoding};
 
 use crate::Services;
 
@@ -45,12 +45,20 @@ impl Services {
         Ok(encoding::base64url(self.ports.sealer.seal_with(key, &context, &plaintext)))
     }
 
-    /// Opens the tokens of a connection with its user's key.
-    pub(crate) fn open_connection(&self, key: &Key32, connection: &Connection) -> Result<TokenMaterial> {
+    /// Opens the tokens of a connection. None when they are lost: with its user's key, or before.
+    pub(crate) async fn open_connection(&self, connection: &Connection) -> Result<Option<TokenMaterial>> {
+        if connection.tokens.sealed.is_empty() {
+            return Ok(None);
+        }
+        let Some(held) = self.opening_user_key(connection.user).await? else { return Ok(None) };
         let context = connection_context(connection, connection.tokens.generation);
         let sealed = unsealed(&connection.tokens.sealed)?;
-        let plaintext = self.ports.sealer.open_with(key, &context, &sealed)?;
+        let plaintext = match self.ports.sealer.open_with(&held.key, &context, &sealed) {
+            Err(SealError::Broken) if held.replaces_lost => return Ok(None),
+            opened => opened?,
+        };
         serde_json::from_slice(&plaintext)
+            .map(Some)
             .map_err(|_hidden| Error::internal("a connection's tokens are broken"))
     }
 
@@ -75,16 +83,17 @@ impl Services {
         Ok(encoding::base64url(sealed))
     }
 
-    /// Opens a client-credentials token.
-    pub(crate) async fn open_client_token(
-        &self,
-        key: &Key,
-        generation: u64,
-        sealed: &str,
-    ) -> Result<TokenMaterial> {
-        let context = client_context(key, generation);
-        let plaintext = self.ports.sealer.open(Purpose::Vault, &context, &unsealed(sealed)?).await?;
-        serde_json::from_slice(&plaintext).map_err(|_hidden| Error::internal("a client token is broken"))
+    /// Opens a client-credentials token. None when it is lost with the vault key over it.
+    pub(crate) async fn open_client_token(&self, key: &Key, held: &HeldTokens) -> Result<Option<Secret>> {
+        let context = client_context(key, held.generation);
+        let plaintext = match self.ports.sealer.open(Purpose::Vault, &context, &unsealed(&held.sealed)?).await
+        {
+            Err(SealError::Lost) => return Ok(None),
+            opened => opened?,
+        };
+        serde_json::from_slice::<TokenMaterial>(&plaintext)
+            .map(|material| Some(material.access_token))
+            .map_err(|_hidden| Error::internal("a client token is broken"))
     }
 
     /// Seals something of a consent session, bound to the session's row.

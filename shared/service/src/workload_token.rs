@@ -137,7 +137,7 @@ fn not_ours() -> Error {
 fn claims_of(opened: Result<Zeroizing<Vec<u8>>, SealError>) -> Result<WatClaims> {
     match opened {
         Ok(plaintext) => serde_json::from_slice(&plaintext).map_err(|_not_claims| not_ours()),
-        Err(SealError::Broken) => Err(not_ours()),
+        Err(SealError::Broken | SealError::Lost) => Err(not_ours()),
         Err(error) => Err(error.into()),
     }
 }

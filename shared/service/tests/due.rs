@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agent_identity_core::arn::Resource;
 use agent_identity_core::connection::{Connection, Reason};
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::port::Event;
@@ -17,6 +18,7 @@ use agent_identity_service::Services;
 use agent_identity_service::due::{DueWork, Refreshed};
 use agent_identity_service::oauth2_provider::{DeleteOauth2Provider, UpdateOauth2Provider};
 use agent_identity_service::oauth2_token::Oauth2TokenAnswer;
+use agent_identity_service::tags::TagResource;
 use agent_identity_service::workload::DeleteWorkload;
 use agent_identity_testkit::{Calls, FixedClock};
 use tokio::sync::Notify;
@@ -463,4 +465,74 @@ async fn a_process_that_is_about_to_end_waits_for_nobody() {
     world.services.leave();
     gate.notify_one();
     assert!(matches!(holding.await.unwrap().unwrap(), Oauth2TokenAnswer::Token(_)));
+}
+
+/// Lets the schedule do its work for so many hours, at a provider that always refreshes; how often it did.
+async fn scheduled(world: &World, hours: u64) -> usize {
+    let before = world.provider.seen("refresh_token").len();
+    for _ in 0..hours * 4 {
+        pass(world, 900);
+        world.provider.forget();
+        world.provider.will(Reply::Tokens("kept", 3600));
+        tick(&world.services).await;
+        world.provider.forget();
+    }
+    world.provider.seen("refresh_token").len() - before
+}
+
+async fn keep_alive_days(world: &World, days: &str) {
+    let action = TagResource {
+        resource: Resource::Oauth2Provider(ProviderName::parse(CALENDAR).unwrap()),
+        tags: [("agent-identity:keep-alive-days".to_owned(), days.to_owned())].into(),
+    };
+    world.services.tag_resource(world.admin.authorize(action).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_uses_is_kept_alive_only_as_long_as_its_policy_says() {
+    let (mut world, _) = World::connected(3600).await;
+    assert_eq!(scheduled(&world, 24 * 10).await, 240 * 4 / 3, "without a policy, for ever");
+    keep_alive_days(&world, "2").await;
+    // Two days since its last use, and one more, since the mark of that may be a day old. It was never marked, so that counts from here.
+    world.services = world.another_process(2, &world.clock);
+    let kept = scheduled(&world, 24 * 10).await;
+    assert!((92..=97).contains(&kept), "{kept} in three days and not in ten");
+    assert_eq!(due_in(&world), None, "it is not looked at any more");
+    // Whoever asks for it gets it, and it is kept alive again.
+    let wat = world.later(0).await;
+    world.provider.will(Reply::Tokens("used", 3600));
+    assert_eq!(world.token(&wat).await.unwrap(), "access-used");
+    assert_eq!(due_in(&world), Some(2700));
+    let kept = scheduled(&world, 24 * 10).await;
+    assert!((92..=97).contains(&kept), "{kept}");
+}
+
+#[tokio::test]
+async fn what_is_used_is_kept_alive_and_marked_once_a_day() {
+    let (world, _) = World::connected(3600).await;
+    keep_alive_days(&world, "1").await;
+    let mut marks = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        assert!(scheduled(&world, 12).await >= 15, "it is refreshed all the time");
+        for _ in 0..3 {
+            let wat = world.later(0).await;
+            world.token(&wat).await.unwrap();
+        }
+        marks.insert(connection(&world).used_at);
+    }
+    assert_eq!(marks.len(), 10, "in ten days");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_brought_to_its_end_whatever_the_policy_says() {
+    let (world, _) = World::connected(3600).await;
+    keep_alive_days(&world, "1").await;
+    scheduled(&world, 24 * 2 - 1).await;
+    pass(&world, 2700);
+    world.provider.will(Reply::Lost);
+    assert_eq!(tick(&world.services).await, ["put_off"]);
+    pass(&world, 24 * 3600);
+    world.provider.will(Reply::Tokens("recovered", 3600));
+    assert_eq!(tick(&world.services).await, ["renewed"]);
+    assert_eq!(due_in(&world), None);
 }

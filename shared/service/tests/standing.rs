@@ -126,6 +126,66 @@ async fn d8_a_wave_of_dead_grants_is_held_and_ends_none() {
         world.provider.will(Reply::Tokens("second", 600));
         assert_eq!(world.token(&wat(&world, user).await).await.unwrap(), "access-second", "{user}");
     }
+    // The provider was wrong about the five, too, and somebody says so.
+    let refused: Vec<_> = connections(&world).into_iter().filter(|it| it.health != Health::Active).collect();
+    assert_eq!(refused.len(), 5);
+    world.events.0.lock().unwrap().clear();
+    for connection in refused {
+        world.provider.will(Reply::Tokens("third", 600));
+        let shown = world.services.retry_connection(&world.admin, &connection.address()).await.unwrap();
+        assert_eq!(shown.health, Health::Active);
+    }
+    let recovered = std::mem::take(&mut *world.events.0.lock().unwrap());
+    assert_eq!(recovered.iter().filter(|event| matches!(event, Event::Recovered { .. })).count(), 5);
+    for user in &USERS[..5] {
+        assert_eq!(world.token(&wat(&world, user).await).await.unwrap(), "access-third", "{user}");
+    }
+}
+
+fn connections(world: &World) -> Vec<Connection> {
+    let rows = world.store.rows().into_iter().filter(|row| row.key.kind == Kind::Connection);
+    rows.map(|row| serde_json::from_slice(&row.bytes).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn d8_a_refused_grant_is_tried_again_when_somebody_says_so_for_seven_days() {
+    let world = connected(1).await;
+    let address = connections(&world)[0].address();
+    let retry = async || world.services.retry_connection(&world.admin, &address).await;
+    // One that works is left as it is.
+    assert_eq!(retry().await.unwrap().health, Health::Active);
+    assert_eq!(sent(&world), 0);
+    pass(&world, 601);
+    for again in 0..3 {
+        world.provider.will(Reply::Error("invalid_grant"));
+        if again == 0 {
+            world.get(&wat(&world, "ada").await).await.unwrap();
+        } else {
+            let health = retry().await.unwrap().health;
+            assert!(matches!(health, Health::NeedsConsent { .. }), "it is refused again: {health:?}");
+        }
+    }
+    let needs = |world: &World| {
+        let events = world.events.0.lock().unwrap();
+        events.iter().filter(|event| matches!(event, Event::NeedsConsent { .. })).count()
+    };
+    assert_eq!((sent(&world), needs(&world)), (3, 3), "each refusal is announced");
+    // The provider does not answer: it is tried when it is due.
+    world.provider.will(Reply::NotSent);
+    let shown = retry().await.unwrap();
+    assert_eq!((shown.health, shown.failures), (Health::Active, 1));
+    pass(&world, 60);
+    world.provider.will(Reply::Error("invalid_grant"));
+    for due in world.services.due_work(10).await.unwrap() {
+        assert_eq!(world.services.work_off(&due).await.unwrap(), "needs_consent");
+    }
+    pass(&world, 7 * 24 * 3600);
+    for due in world.services.due_work(10).await.unwrap() {
+        assert_eq!(world.services.work_off(&due).await.unwrap(), "forgotten");
+    }
+    let (kind, message) = refused(retry().await);
+    assert_eq!(kind, ErrorKind::Conflict);
+    assert!(message.contains("only a new consent helps"), "{message}");
 }
 
 #[tokio::test]

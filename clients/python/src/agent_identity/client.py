@@ -236,6 +236,14 @@ class IdentityClient:
         """
         return _members(self.control.delete_connection(connectionId=connection_id))
 
+    def retry_connection(self, connection_id: str) -> dict[str, Any]:
+        """Tries a grant once more that its provider has refused, when the provider was wrong.
+
+        Returns:
+            How the connection does then, as GetConnection says.
+        """
+        return _members(self.control.retry_connection(connectionId=connection_id))
+
     def offboard_user(
         self, issuer: Optional[str] = None, subject: Optional[str] = None, user_id: Optional[str] = None
     ) -> list[dict[str, Any]]:

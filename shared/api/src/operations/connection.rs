@@ -97,3 +97,8 @@ pub(super) async fn get(api: &Api, principal: &Principal, body: Members) -> Resu
     let address = body.finish(address(&body))?;
     Ok(shown(&api.services.get_connection(principal, &address).await?))
 }
+
+pub(super) async fn retry(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let address = body.finish(address(&body))?;
+    Ok(shown(&api.services.retry_connection(principal, &address).await?))
+}

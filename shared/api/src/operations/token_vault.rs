@@ -3,7 +3,9 @@
 use agent_identity_core::Error;
 use agent_identity_core::error::ErrorKind;
 use agent_identity_core::grant::Principal;
-use agent_identity_service::token_vault::{GetTokenVault, SetTokenVaultCmk, TokenVault};
+use agent_identity_service::token_vault::{
+    GetTokenVault, ResetTokenVaultKeyMaterial, SetTokenVaultCmk, TokenVault,
+};
 use serde_json::{Value, json};
 
 use super::authorize;
@@ -18,11 +20,15 @@ enum KeyType {
     ServiceManaged,
 }
 
+/// `[a-zA-Z0-9\-_]{1,64}`
+fn id(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    patterned(1, 64, allowed, "[a-zA-Z0-9\\-_]+")(text)
+}
+
 /// `tokenVaultId`; the one that there is when it is left out.
 fn vault_id(body: &Members) -> Option<String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let id = body.text("tokenVaultId", patterned(1, 64, allowed, "[a-zA-Z0-9\\-_]+"))?;
-    Some(id.unwrap_or_else(|| VAULT.to_owned()))
+    Some(body.text("tokenVaultId", id)?.unwrap_or_else(|| VAULT.to_owned()))
 }
 
 fn check_vault(id: &str) -> Result<(), Failure> {
@@ -97,4 +103,12 @@ pub(super) async fn set_cmk(api: &Api, principal: &Principal, body: Members) -> 
     let action = authorize(principal, SetTokenVaultCmk { kms_key_arn })?;
     check_vault(&id)?;
     Ok(answer(&api.services.set_token_vault_cmk(action).await?))
+}
+
+pub(super) async fn reset(api: &Api, principal: &Principal, body: Members) -> Result<Value, Failure> {
+    let id = body.required("tokenVaultId", id);
+    let id = body.finish(id)?;
+    let action = authorize(principal, ResetTokenVaultKeyMaterial)?;
+    check_vault(&id)?;
+    Ok(answer(&api.services.reset_token_vault_key_material(action).await?))
 }

@@ -46,6 +46,48 @@ mod wrapper {
         assert_eq!(forgetful.unwrap_key(&anew, &context).await.unwrap().expose(), &[7; 32]);
     }
 
+    /// moto deletes no key, so that one which is gone is one that it never had.
+    #[tokio::test]
+    async fn only_what_a_deleted_key_wrapped_is_lost() {
+        use agent_identity_core::seal::{Key32, KeyWrapper as _, SealError};
+        let moto = place::moto();
+        let client = Client::new(&place::config(&moto));
+        let (former, current) = (new_key(&client).await, new_key(&client).await);
+        let gone = format!("{}/00000000-0000-4000-8000-000000000000", former.split('/').next().unwrap());
+        let context = [("vault", "default"), ("version", "1"), ("purpose", "wat")];
+        let before = KmsWrapper::new(place::connection(&moto), former.clone(), Vec::new());
+        let wrapped = before.wrap(&Key32::new([7; 32]), &context).await.unwrap();
+        let configured = |former: &[&String]| {
+            let former = former.iter().map(|key| (*key).clone()).collect();
+            KmsWrapper::new(place::connection(&moto), current.clone(), former)
+        };
+        let lost =
+            async |wrapper: KmsWrapper, by: Option<&str>| wrapper.is_lost(&wrapped, &context, by).await;
+        let may_come_back = |answer| matches!(answer, Err(SealError::KeyUnavailable(_)));
+
+        assert!(!lost(configured(&[&former]), Some(&former)).await.unwrap(), "it unwraps");
+        assert!(
+            !lost(configured(&[]), Some(&former)).await.unwrap(),
+            "also where only the row names its key"
+        );
+        assert!(may_come_back(lost(configured(&[]), None).await), "nobody says which key it was");
+        let id = former.rsplit('/').next().unwrap();
+        client.disable_key().key_id(id).send().await.unwrap();
+        assert!(may_come_back(lost(configured(&[&former]), Some(&former)).await), "disabled");
+        assert!(
+            may_come_back(lost(configured(&[&gone]), Some(&former)).await),
+            "disabled, and another is gone"
+        );
+        client.enable_key().key_id(id).send().await.unwrap();
+        client.schedule_key_deletion().key_id(id).send().await.unwrap();
+        assert!(
+            may_come_back(lost(configured(&[&former]), Some(&former)).await),
+            "its deletion can be called off"
+        );
+        // As if the deleted key had wrapped it.
+        assert!(lost(configured(&[]), Some(&gone)).await.unwrap());
+    }
+
     #[tokio::test]
     async fn what_a_former_key_wrapped_still_unwraps() {
         use agent_identity_core::seal::{Key32, KeyWrapper as _};

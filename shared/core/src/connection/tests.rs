@@ -21,6 +21,7 @@ pub(crate) fn connection(lifetime: u64) -> Connection {
         granted: BTreeSet::new(),
         account: None,
         consented_at: Some(START),
+        used_at: None,
         announced_end: None,
         tokens: HeldTokens {
             generation: 1,

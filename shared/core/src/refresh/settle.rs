@@ -155,6 +155,9 @@ impl Connection {
         if !traits.may_replay(&self.flight, at.max(now)) {
             at = at.max(end);
         }
+        if self.is_given_up(terms.keep_alive, at) {
+            return None;
+        }
         // Whoever holds the lease moves the entry when the call has ended. This is for when they never do.
         Some(if self.flight.lease.is_some() { at.max(now.plus(LEASE_LIFE)) } else { at })
     }

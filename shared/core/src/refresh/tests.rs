@@ -34,7 +34,12 @@ fn d3_tokens_of_another_generation_are_never_served() {
     assert_eq!(
         connection(3600).decide(
             at(0),
-            RefreshTerms { generation: 2, traits: ROTATING, life: GrantLife { idle: None, absolute: None } }
+            RefreshTerms {
+                generation: 2,
+                traits: ROTATING,
+                life: GrantLife { idle: None, absolute: None },
+                keep_alive: None
+            }
         ),
         Decision::Consent(Reason::ProviderChanged)
     );
@@ -87,7 +92,7 @@ fn while_a_provider_asks_to_wait_the_valid_token_is_served() {
 }
 
 const fn terms(traits: RefreshTraits) -> RefreshTerms {
-    RefreshTerms { generation: 1, traits, life: GrantLife { idle: None, absolute: None } }
+    RefreshTerms { generation: 1, traits, life: GrantLife { idle: None, absolute: None }, keep_alive: None }
 }
 
 #[test]
@@ -114,8 +119,12 @@ fn what_no_refresh_can_help_is_never_due() {
     for connection in [&dead, &without_refresh_token, &endless] {
         assert_eq!(connection.due(terms(ROTATING), at(0)), None);
     }
-    let changed =
-        RefreshTerms { generation: 2, traits: ROTATING, life: GrantLife { idle: None, absolute: None } };
+    let changed = RefreshTerms {
+        generation: 2,
+        traits: ROTATING,
+        life: GrantLife { idle: None, absolute: None },
+        keep_alive: None,
+    };
     assert_eq!(connection(3600).due(changed, at(0)), None, "D3");
 }
 

@@ -52,7 +52,7 @@ impl Setting {
             Some(Broken::ReplayWhileValid) => RefreshTraits { rotates: false, ..self.traits },
             _ => self.traits,
         };
-        RefreshTerms { generation: 1, traits, life: GrantLife::default() }
+        RefreshTerms { generation: 1, traits, life: GrantLife::default(), keep_alive: None }
     }
 
     /// By how much two wall clocks may differ.
@@ -194,6 +194,7 @@ impl World {
             granted: [].into(),
             account: None,
             consented_at: None,
+            used_at: None,
             announced_end: None,
             tokens,
             health: Health::Active,

@@ -16,6 +16,8 @@ struct TestWrapper {
     random: SeededRandom,
     unwraps: AtomicUsize,
     down: AtomicBool,
+    /// Whether what does not unwrap was wrapped by a key that is gone.
+    gone: AtomicBool,
 }
 
 impl TestWrapper {
@@ -30,6 +32,7 @@ impl TestWrapper {
             random: SeededRandom::new(99),
             unwraps: AtomicUsize::new(0),
             down: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         })
     }
 
@@ -62,6 +65,19 @@ impl KeyWrapper for TestWrapper {
         let mut opened = keys.map(|key| envelope::open(key, &Self::context(context), wrapped));
         let key = opened.find(Result::is_ok).unwrap_or(Err(SealError::Broken))?;
         Ok(Key32::new(key.as_slice().try_into().unwrap()))
+    }
+
+    async fn is_lost(
+        &self,
+        wrapped: &[u8],
+        context: &[(&str, &str)],
+        _by: Option<&str>,
+    ) -> Result<bool, SealError> {
+        match self.unwrap_key(wrapped, context).await {
+            Ok(_) => Ok(false),
+            Err(SealError::Broken) if self.gone.load(Ordering::SeqCst) => Ok(true),
+            Err(_) => Err(SealError::KeyUnavailable("it may come back".to_owned())),
+        }
     }
 
     async fn rewrap(&self, wrapped: &[u8], context: &[(&str, &str)]) -> Result<Option<Vec<u8>>, SealError> {
@@ -574,4 +590,58 @@ async fn rewrapping_that_was_cut_off_goes_on_where_it_was() {
     assert!(process.rewrap_keys().await.is_err());
     setting.wrapper.down.store(false, Ordering::SeqCst);
     assert_eq!(process.rewrap_keys().await.unwrap().rewrapped, Purpose::ALL.len());
+}
+
+#[tokio::test]
+async fn lost_keys_are_given_up_and_only_they() {
+    let mut setting = Setting::new();
+    let old = setting.process(1).seal(Purpose::Vault, &context("a"), b"old").await.unwrap();
+    setting.process(1).seal(Purpose::Wat, &context("a"), b"old").await.unwrap();
+    // The second version is wrapped by the key of today, the first by one that is gone.
+    setting.wrapper = TestWrapper::after(8, Some(7));
+    let second = setting.process(2);
+    assert_eq!(second.rotate(Purpose::Vault).await.unwrap(), 2);
+    let new = second.seal(Purpose::Vault, &context("a"), b"new").await.unwrap();
+    assert_eq!(second.give_up_lost_keys().await.unwrap(), 0, "all unwrap");
+
+    setting.wrapper = TestWrapper::new(8);
+    let process = setting.process(3);
+    let before = setting.store.rows();
+    let refused = process.give_up_lost_keys().await;
+    assert!(matches!(refused, Err(SealError::KeyUnavailable(_))), "it may come back: {refused:?}");
+    assert_eq!(setting.store.rows(), before, "and nothing was changed");
+    let refused = process.open(Purpose::Vault, &context("a"), &old).await;
+    assert!(matches!(refused, Err(SealError::KeyUnavailable(_))), "{refused:?}");
+
+    setting.wrapper.gone.store(true, Ordering::SeqCst);
+    assert_eq!(process.give_up_lost_keys().await.unwrap(), 2);
+    assert_eq!(process.give_up_lost_keys().await.unwrap(), 0, "once");
+    for process in [process, setting.process(4)] {
+        let lost = process.open(Purpose::Vault, &context("a"), &old).await;
+        assert!(matches!(lost, Err(SealError::Lost)), "{lost:?}");
+        assert_eq!(*process.open(Purpose::Vault, &context("a"), &new).await.unwrap(), b"new");
+        let sealed = process.seal(Purpose::Wat, &context("a"), b"text").await.unwrap();
+        assert_eq!(version_of(&sealed), 2, "the key of workload access tokens has a new version");
+        let sealed = process.seal(Purpose::Vault, &context("a"), b"text").await.unwrap();
+        assert_eq!(version_of(&sealed), 2, "and that of the vault needs none");
+    }
+    assert_eq!(setting.process(5).rewrap_keys().await.unwrap().rewrapped, 0);
+}
+
+#[tokio::test]
+async fn giving_up_that_was_cut_off_goes_on() {
+    let mut setting = Setting::new();
+    for purpose in Purpose::ALL {
+        setting.process(1).seal(purpose, &context("a"), b"old").await.unwrap();
+    }
+    setting.wrapper = TestWrapper::new(8);
+    setting.wrapper.gone.store(true, Ordering::SeqCst);
+    // A process that died when it had made the new versions.
+    for purpose in Purpose::ALL {
+        setting.process(2).rotate(purpose).await.unwrap();
+    }
+    assert_eq!(setting.process(3).give_up_lost_keys().await.unwrap(), Purpose::ALL.len());
+    for purpose in Purpose::ALL {
+        assert_eq!(setting.process(4).key_versions(purpose).await.unwrap(), [1, 2]);
+    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The only vault there is; a name of its own, so that there may be others.
 const VAULT: &str = "default";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct VaultKey {
     /// Base64url of what the wrapper made.
@@ -19,6 +19,12 @@ struct VaultKey {
     /// When it was wrapped under another key than at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rewrapped_at: Option<Timestamp>,
+    /// The name of the key that wrapped it, where it has one. (Rows from before this was kept do not say.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wrapped_by: Option<String>,
+    /// Since when it is known to be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost_at: Option<Timestamp>,
 }
 
 /// Digits enough for any `u32`, so that the bytewise order of rows is the order of versions.
@@ -72,7 +78,7 @@ pub(super) async fn read_from(
 /// Unwraps the key in `row`.
 ///
 /// # Errors
-/// [`SealError::KeyUnavailable`], also when the wrapper says that the row is broken: what is wrong then is the row or the
+/// [`SealError::Lost`]; [`SealError::KeyUnavailable`], also when the wrapper says that the row is broken: what is wrong then is the row or the
 /// wrapper's key, not what somebody wants to open.
 pub(super) async fn unwrap_row(
     wrapper: &dyn KeyWrapper,
@@ -81,6 +87,9 @@ pub(super) async fn unwrap_row(
 ) -> Result<Key32, SealError> {
     let version = number(row)?;
     let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
+    if stored.value.lost_at.is_some() {
+        return Err(SealError::Lost);
+    }
     let wrapped = unbase64url(&stored.value.wrapped).ok_or_else(|| unusable(purpose, version))?;
     let number = version.to_string();
     match wrapper.unwrap_key(&wrapped, &context(purpose, &number)).await {
@@ -96,13 +105,53 @@ fn unusable(purpose: Purpose, version: u32) -> SealError {
     ))
 }
 
-/// When the key in `row` was last wrapped.
+/// When the key in `row` was last wrapped; none where it is lost.
 ///
 /// # Errors
 /// [`SealError::KeyUnavailable`].
-pub(super) fn wrapped_at(row: &Row) -> Result<Timestamp, SealError> {
+pub(super) fn wrapped_at(row: &Row) -> Result<Option<Timestamp>, SealError> {
     let stored = record::parse::<VaultKey>(row).map_err(unavailable)?.value;
-    Ok(stored.rewrapped_at.unwrap_or(stored.created_at))
+    Ok(stored.lost_at.is_none().then(|| stored.rewrapped_at.unwrap_or(stored.created_at)))
+}
+
+/// Whether the key in `row` is lost and that is not on record yet.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`] when that cannot be said; [`SealError::Busy`].
+pub(super) async fn is_newly_lost(
+    wrapper: &dyn KeyWrapper,
+    purpose: Purpose,
+    row: &Row,
+) -> Result<bool, SealError> {
+    let version = number(row)?;
+    let stored = record::parse::<VaultKey>(row).map_err(unavailable)?.value;
+    if stored.lost_at.is_some() {
+        return Ok(false);
+    }
+    let wrapped = unbase64url(&stored.wrapped).ok_or_else(|| unusable(purpose, version))?;
+    let number = version.to_string();
+    let lost = wrapper.is_lost(&wrapped, &context(purpose, &number), stored.wrapped_by.as_deref()).await;
+    lost.map_err(|error| match error {
+        SealError::KeyUnavailable(reason) => SealError::KeyUnavailable(format!(
+            "version {version} of the vault key `{}`: {reason}",
+            purpose.as_str()
+        )),
+        other => other,
+    })
+}
+
+/// Puts on record that the key in `row` is lost. What was wrapped stays where it is: it opens nothing.
+///
+/// # Errors
+/// [`SealError::KeyUnavailable`], [`SealError::Busy`].
+pub(super) async fn mark_lost(store: &dyn Store, row: &Row, now: Timestamp) -> Result<(), SealError> {
+    let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
+    let value = VaultKey { lost_at: Some(now), ..stored.value.clone() };
+    match store.write(vec![stored.replace(&value, None, None).map_err(unavailable)?]).await {
+        // Another process does the same.
+        Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
+        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
+    }
 }
 
 /// Wraps the key in `row` anew at `now`, if a former key of the wrapper has wrapped it; whether it did.
@@ -118,6 +167,9 @@ pub(super) async fn rewrap_row(
 ) -> Result<bool, SealError> {
     let version = number(row)?;
     let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
+    if stored.value.lost_at.is_some() {
+        return Ok(false);
+    }
     let wrapped = unbase64url(&stored.value.wrapped).ok_or_else(|| unusable(purpose, version))?;
     let number = version.to_string();
     let anew = match wrapper.rewrap(&wrapped, &context(purpose, &number)).await {
@@ -126,8 +178,13 @@ pub(super) async fn rewrap_row(
         Ok(None) => return Ok(false),
         Ok(Some(anew)) => anew,
     };
-    let value =
-        VaultKey { wrapped: base64url(anew), created_at: stored.value.created_at, rewrapped_at: Some(now) };
+    let value = VaultKey {
+        wrapped: base64url(anew),
+        created_at: stored.value.created_at,
+        rewrapped_at: Some(now),
+        wrapped_by: wrapper.key_name().map(str::to_owned),
+        lost_at: None,
+    };
     let write = stored.replace(&value, None, None).map_err(unavailable)?;
     match store.write(vec![write]).await {
         Ok(()) => Ok(true),
@@ -153,7 +210,13 @@ pub(super) async fn create(
     let wrapped = base64url(wrapper.wrap(key, &context(purpose, &number)).await?);
     let write = record::create(
         address(purpose, version),
-        &VaultKey { wrapped, created_at: now, rewrapped_at: None },
+        &VaultKey {
+            wrapped,
+            created_at: now,
+            rewrapped_at: None,
+            wrapped_by: wrapper.key_name().map(str::to_owned),
+            lost_at: None,
+        },
         None,
     )
     .map_err(unavailable)?;

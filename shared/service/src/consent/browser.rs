@@ -7,7 +7,7 @@ use agent_identity_core::error::ErrorKind;
 use agent_identity_core::flight::InFlight as _;
 use agent_identity_core::provider::Oauth2Provider;
 use agent_identity_core::record::Stored;
-use agent_identity_core::seal::{Context, Purpose};
+use agent_identity_core::seal::{Context, Purpose, SealError};
 use agent_identity_core::store::{Consistency, StoreError};
 use agent_identity_core::tag::{INTERSTITIAL, Tags};
 use agent_identity_core::workload::Workload;
@@ -340,7 +340,7 @@ impl Services {
         let context = state_context(answer.provider);
         let plaintext = match self.ports.sealer.open(Purpose::Consent, &context, &sealed).await {
             Ok(plaintext) => plaintext,
-            Err(agent_identity_core::seal::SealError::Broken) => return Err(not_ours()),
+            Err(SealError::Broken | SealError::Lost) => return Err(not_ours()),
             Err(error) => return Err(error.into()),
         };
         plaintext

@@ -285,6 +285,7 @@ impl Services {
                 asked: session.scopes.clone(),
                 granted: granted.clone(),
                 consented_at: Some(asked_at),
+                used_at: terms(provider).keep_alive.map(|_policy| asked_at),
                 announced_end: None,
                 tokens: HeldTokens {
                     generation,
