@@ -1,9 +1,12 @@
 """The drill of a lost CMK: its key is deleted for good, the vault is reset, and all goes on with another.
 
-moto deletes no key. So the key service is another moto, which never had the key: what KMS says of a deleted one (NotFoundException).
+moto deletes no key, and unwraps with a key whose deletion has begun. So first a server says what KMS documents of such a key, and then the
+key service is another moto, which never had it: what KMS says of one that was deleted (NotFoundException).
 """
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
@@ -43,6 +46,29 @@ def another_kms():
     server.stop()
 
 
+@pytest.fixture
+def pending_kms():
+    """Says of each key that its deletion has begun."""
+
+    class Pending(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            body = b'{"__type": "KMSInvalidStateException", "message": "the key is pending deletion"}'
+            self.send_response(400)
+            self.send_header("content-type", "application/x-amz-json-1.1")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pending)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
 def restart(functions, **variables):
     for pool in functions.pools.values():
         pool.stop()
@@ -60,7 +86,7 @@ def consent(caller, agent, provider, user, return_url):
     assert begun.complete(userId=user).status == 200
 
 
-def test_the_loss_of_a_cmk(functions, another_kms, vendor, app, fresh):
+def test_the_loss_of_a_cmk(functions, pending_kms, another_kms, vendor, app, fresh):
     lost = functions.environment["AGENT_IDENTITY_KMS_KEY_ID"]
     caller = functions.caller()
     agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
@@ -72,13 +98,12 @@ def test_the_loss_of_a_cmk(functions, another_kms, vendor, app, fresh):
         reset(functions)
     assert refused.value.response["Error"]["Code"] == "ConflictException"
 
-    # The key is disabled, or its deletion has begun: it may come back, and nothing is given up.
-    kms = functions.client_of("kms")
-    kms.disable_key(KeyId=lost.rpartition("/")[2])
-    restart(functions)
-    with pytest.raises(ClientError, match="may come back"):
+    # Its deletion has begun: it may come back, and nothing is given up.
+    kms = functions.environment.get("AWS_ENDPOINT_URL_KMS", functions.environment["AWS_ENDPOINT_URL"])
+    restart(functions, AWS_ENDPOINT_URL_KMS=pending_kms)
+    with pytest.raises(ClientError, match="may come back.*pending deletion"):
         reset(functions)
-    kms.enable_key(KeyId=lost.rpartition("/")[2])
+    restart(functions, AWS_ENDPOINT_URL_KMS=kms)
     assert all("accessToken" in stored_token(caller, workload_token(caller, agent, user), provider).json for user in users)
 
     # It is gone, and the deployment is given another.

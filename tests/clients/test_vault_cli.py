@@ -1,6 +1,7 @@
 """`agent-identity vault`: keys are rotated beside a running server, and what they have sealed is resealed."""
 
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -58,3 +59,39 @@ def test_no_read_fails_while_keys_are_rotated_and_resealed(server, caller, vendo
         reader.join()
     assert answers and all(answer.json.get("accessToken") == token for answer in answers), answers
     assert server.boto3("bedrock-agentcore-control", key).list_workload_identities()["workloadIdentities"]
+
+
+def sealed_under(server):
+    """Which version of the vault key has sealed each secret and signing key of the directory, as its first bytes say."""
+    database = sqlite3.connect(f"file:{server.data / 'agent-identity.db'}?mode=ro", uri=True)
+    tables = ("secrets", "external_secrets", "signing_keys")
+    found = {table: [int.from_bytes(row[0][1:5]) for row in database.execute(f"SELECT sealed FROM {table}")] for table in tables}
+    database.close()
+    return found
+
+
+def test_secrets_and_signing_keys_are_resealed_too(server, caller, app, fresh):
+    key, theirs, agent = planted.new_secret("API key"), planted.new_secret("API key"), make_workload(caller, fresh("agent"), app.return_url)
+    ours, external, signing = fresh("ours"), fresh("theirs"), fresh("signing")
+    caller.ok("CreateApiKeyCredentialProvider", name=ours, apiKey=key)
+    command("secrets", "put", external, "--data", str(server.data), stdin=json.dumps({"key": theirs}))
+    caller.ok(
+        "CreateApiKeyCredentialProvider", name=external, apiKeySecretSource="EXTERNAL",
+        apiKeySecretConfig={"secretId": external, "jsonKey": "key"},
+    )  # fmt: skip
+    command("keys", "create", signing, "--alg", "ES256", "--data", str(server.data))
+    made = {it["purpose"]: it["version"] for it in json.loads(vault(server, "rotate").stdout)["current"]}
+    assert all(version < made["secret"] for versions in sealed_under(server).values() for version in versions)
+    assert json.loads(vault(server, "reseal").stdout)["left"] == 0
+    resealed = sealed_under(server)
+    assert all(versions for versions in resealed.values()), "there are some of each"
+    assert {version for versions in resealed.values() for version in versions} == {made["secret"]}
+    # A process that has none of them in memory.
+    assert server.stop() == 0
+    server.start()
+    reader = server.caller()
+    wat = workload_token(reader, agent, fresh("user"))
+    for name, expected in ((ours, key), (external, theirs)):
+        answer = reader.ok("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=name)
+        assert answer["apiKey"] == expected
+    reader.close()

@@ -149,3 +149,60 @@ impl KeyWrapper for KmsWrapper {
         Err(if is_broken(&refused) { SealError::Broken } else { unavailable(refused) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_http_client::test_util::infallible_client_fn;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::AwsSettings;
+
+    /// KMS, as far as it says this of one key, and that any other did not wrap what it is shown.
+    fn kms_that_says(code: &'static str, of: &'static str) -> AwsConnection {
+        let http = infallible_client_fn(move |request| {
+            let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+            let code = if body["KeyId"] == of { code } else { "IncorrectKeyException" };
+            let answer = json!({ "__type": code, "message": "as documented" }).to_string();
+            http::Response::builder().status(400).body(answer).unwrap()
+        });
+        let settings =
+            AwsSettings::from_environment(|name| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()));
+        AwsConnection::with_credentials(settings.unwrap(), http)
+    }
+
+    /// The errors of Decrypt (AWS KMS API reference), of the key that wrapped it.
+    #[tokio::test]
+    async fn only_a_key_that_is_not_there_is_lost() {
+        for (code, lost) in [
+            ("NotFoundException", true),
+            ("DisabledException", false),
+            ("KMSInvalidStateException", false),
+            ("AccessDeniedException", false),
+            ("KeyUnavailableException", false),
+            ("InvalidGrantTokenException", false),
+            ("InvalidCiphertextException", false),
+            ("IncorrectKeyException", false),
+        ] {
+            for by in [None, Some("first")] {
+                let former = vec!["first".to_owned()];
+                let wrapper = KmsWrapper::new(kms_that_says(code, "first"), "second".to_owned(), former);
+                let answer = wrapper.is_lost(&[1], &[], by).await;
+                match answer {
+                    Ok(true) => assert!(lost, "{code} {by:?}"),
+                    Err(SealError::KeyUnavailable(_)) => assert!(!lost, "{code} {by:?}"),
+                    other => panic!("{code} {by:?}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_another_key_is_gone_says_nothing() {
+        let former = vec!["first".to_owned(), "third".to_owned()];
+        let wrapper =
+            KmsWrapper::new(kms_that_says("NotFoundException", "third"), "second".to_owned(), former);
+        let answer = wrapper.is_lost(&[1], &[], Some("first")).await;
+        assert!(matches!(answer, Err(SealError::KeyUnavailable(_))), "{answer:?}");
+    }
+}

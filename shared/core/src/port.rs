@@ -96,6 +96,15 @@ pub trait SecretStore: Send + Sync {
         reference: &SecretReference,
         provider: &ProviderName,
     ) -> Result<Secret, SecretError>;
+
+    /// Where the secrets are sealed under our vault keys: seals under the current version what older ones have sealed, and says how many
+    /// that were. Whoever reads meanwhile does not notice.
+    ///
+    /// # Errors
+    /// [`SecretError::Failed`], [`SecretError::Busy`]; what was done stays done.
+    async fn reseal(&self) -> Result<usize, SecretError> {
+        Ok(0)
+    }
 }
 
 /// Where a managed secret is.
@@ -152,6 +161,14 @@ pub trait SigningKeys: Send + Sync {
     async fn key_id(&self, key_arn: &str) -> Result<Option<String>, SecretError> {
         let _no_name_of_its_own = key_arn;
         Ok(None)
+    }
+
+    /// As [`SecretStore::reseal`].
+    ///
+    /// # Errors
+    /// The same.
+    async fn reseal(&self) -> Result<usize, SecretError> {
+        Ok(0)
     }
 }
 

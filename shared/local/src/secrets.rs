@@ -170,6 +170,57 @@ impl SecretStore for LocalSecrets {
             SecretError::NotFound(format!("secret `{secret_id}` has no text under `{json_key}`"))
         })
     }
+
+    async fn reseal(&self) -> Result<usize, SecretError> {
+        let (ours, theirs) = self.database.read(|connection| {
+            let ours = connection
+                .prepare("SELECT arn, version, sealed FROM secrets")?
+                .query_map([], |row| {
+                    let stored = StoredSecret { arn: row.get(0)?, version: row.get(1)? };
+                    Ok((managed(&stored), row.get(2)?))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let theirs = connection
+                .prepare("SELECT arn, version, providers, sealed FROM external_secrets")?
+                .query_map([], |row| {
+                    let (arn, version): (String, String) = (row.get(0)?, row.get(1)?);
+                    let providers: Option<String> = row.get(2)?;
+                    Ok((external(&arn, &version, providers.as_deref()), row.get(3)?))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((ours, theirs))
+        })?;
+        let sealer = &*self.sealer;
+        Ok(reseal(&self.database, sealer, "secrets", ours).await?
+            + reseal(&self.database, sealer, "external_secrets", theirs).await?)
+    }
+}
+
+/// Seals under the current version of the vault key what older ones have sealed, of a table's values with what each is bound to.
+pub(crate) async fn reseal(
+    database: &Database,
+    sealer: &dyn Sealer,
+    table: &'static str,
+    values: Vec<(Context, Vec<u8>)>,
+) -> Result<usize, SecretError> {
+    let current = sealer.key_versions(Purpose::Secret).await?.last().copied();
+    let mut resealed = 0;
+    for (context, old) in values {
+        if sealer.key_version(&old) >= current {
+            continue;
+        }
+        let opened = sealer.open(Purpose::Secret, &context, &old).await?;
+        let anew = sealer.seal(Purpose::Secret, &context, &opened).await?;
+        // No two sealed values are the same; one that was put or removed meanwhile is left alone.
+        resealed += database
+            .write(move |connection| {
+                connection
+                    .execute(&format!("UPDATE {table} SET sealed = ?1 WHERE sealed = ?2"), params![anew, old])
+                    .map_err(store_error)
+            })
+            .await?;
+    }
+    Ok(resealed)
 }
 
 fn managed(stored: &StoredSecret) -> Context {

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::LocalName;
 use crate::database::{Database, store_error};
-use crate::secrets::{may_use, stored_pattern};
+use crate::secrets::{may_use, reseal, stored_pattern};
 
 #[cfg(test)]
 mod tests;
@@ -186,6 +186,20 @@ impl SigningKeys for LocalSigningKeys {
                 .optional()
         })?;
         Ok(name)
+    }
+
+    async fn reseal(&self) -> Result<usize, SecretError> {
+        let values = self.database.read(|connection| {
+            connection
+                .prepare("SELECT arn, algorithm, providers, sealed FROM signing_keys")?
+                .query_map([], |row| {
+                    let (arn, algorithm): (String, String) = (row.get(0)?, row.get(1)?);
+                    let providers: Option<String> = row.get(2)?;
+                    Ok((context(&arn, &algorithm, providers.as_deref()), row.get(3)?))
+                })?
+                .collect()
+        })?;
+        reseal(&self.database, &*self.sealer, "signing_keys", values).await
     }
 }
 

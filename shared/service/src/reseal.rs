@@ -9,7 +9,8 @@ use agent_identity_core::store::MAX_BATCH;
 use crate::Services;
 use crate::user_key::{Moved, SHARDS};
 
-/// Reseals a page of users' keys, and with the first page the access keys.
+/// Reseals a page of users' keys, and with the first page what there are few of: access keys, and secrets and signing keys where their
+/// store is ours.
 #[derive(Clone, Debug)]
 pub struct ResealTokenVault {
     /// Where the page before ended; none for the first. A sweep that was cut off begins anew: what it did is not found again.
@@ -61,6 +62,15 @@ impl Services {
             Some(place) => Some(place),
             None => {
                 (page.resealed, page.lost) = self.reseal_access_keys().await?;
+                for resealed in [self.ports.secrets.reseal().await, self.ports.signing_keys.reseal().await] {
+                    match resealed {
+                        Ok(resealed) => page.resealed += resealed,
+                        Err(error) => {
+                            tracing::warn!(%error, "secrets or signing keys could not be resealed");
+                            page.left += 1;
+                        }
+                    }
+                }
                 older.first().map(|version| SweepPlace { version: *version, shard: 0, after: None })
             }
         };
