@@ -3,7 +3,7 @@
 use agent_identity_core::seal::Purpose;
 use agent_identity_service::Services;
 use agent_identity_service::reseal::ResealTokenVault;
-use agent_identity_service::token_vault::{GetTokenVault, RotateTokenVaultKeys};
+use agent_identity_service::token_vault::{GetTokenVault, ResetTokenVaultKeyMaterial, RotateTokenVaultKeys};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -25,6 +25,8 @@ enum VaultCommand {
     Rotate(VaultStore),
     /// Seal under the current versions what older ones have sealed; begun again, it goes on where it was
     Reseal(VaultStore),
+    /// Give up what is lost with a KMS key that was deleted, and go on with the one that is configured. Refused while it may come back
+    Reset(VaultStore),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +47,7 @@ pub async fn run(args: VaultArgs) -> CommandResult {
         VaultCommand::Show(args) => show(&*args.store.services(false).await?, args.json).await,
         VaultCommand::Rotate(args) => rotate(&*args.store.services(false).await?, args.json).await,
         VaultCommand::Reseal(args) => reseal(&*args.store.services(false).await?, args.json).await,
+        VaultCommand::Reset(args) => reset(&*args.store.services(false).await?, args.json).await,
     }
 }
 
@@ -83,6 +86,18 @@ async fn rotate(services: &Services, json: bool) -> CommandResult {
         output::print(&format!("{}: version {version} is current", purpose.as_str()))?;
     }
     output::print("running processes follow within 5 minutes; run `agent-identity vault reseal` after that")
+}
+
+async fn reset(services: &Services, json: bool) -> CommandResult {
+    let admin = administrator();
+    let vault = services.reset_token_vault_key_material(admin.authorize(ResetTokenVaultKeyMaterial)?).await?;
+    if json {
+        return output::print(&json!({ "kmsKeyArn": vault.kms_key_arn }).to_string());
+    }
+    let key = vault.kms_key_arn.as_deref().unwrap_or("the master key");
+    output::print(&format!(
+        "what is lost was given up, and the vault goes on under {key}; run `agent-identity vault reseal` to find whose tokens are lost"
+    ))
 }
 
 async fn reseal(services: &Services, json: bool) -> CommandResult {

@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from harness import planted
 from harness.browser import Browser
 from harness.functions import Functions, Pool
+from harness.places import BOOTSTRAPS
 from harness.product import command
 from harness.stories import (
     FRONT_END_AUDIENCE,
@@ -28,13 +28,29 @@ from harness.stories import (
 )
 
 
+ACCOUNT = "123456789012"
+ADMIN_ROLE = f"arn:aws:iam::{ACCOUNT}:role/Admin"
+BY_IAM = {
+    "AGENT_IDENTITY_PRINCIPAL": "iam",
+    "AGENT_IDENTITY_API_ID": "testapi",
+    "AGENT_IDENTITY_ACCOUNT_ID": ACCOUNT,
+    "AGENT_IDENTITY_ADMIN_ROLE": ADMIN_ROLE,
+}
+
+
 @pytest.fixture
-def functions(vendor):
+def deployed(vendor):
     """A deployment of its own: what is lost here nobody else has."""
-    trusted = f"issuer={vendor.issuer},audience={FRONT_END_AUDIENCE}"
-    running = Functions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted}).start()
-    yield running
-    running.stop()
+    made = []
+
+    def deploy(**environment):
+        trusted = f"issuer={vendor.issuer},audience={FRONT_END_AUDIENCE}"
+        made.append(Functions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted, **environment}).start())
+        return made[-1]
+
+    yield deploy
+    for functions in made:
+        functions.stop()
 
 
 @pytest.fixture
@@ -76,8 +92,21 @@ def restart(functions, **variables):
     functions.pools = {name: Pool(name, functions.environment) for name in functions.pools}
 
 
-def reset(functions):
-    return functions.boto3("bedrock-agentcore-control").reset_token_vault_key_material(tokenVaultId="default")
+def replaced_key(functions, another_kms):
+    """Deploys with another key, of a KMS that does not know the one of before."""
+    lost = functions.environment["AGENT_IDENTITY_KMS_KEY_ID"]
+    credentials = {"aws_access_key_id": "AKIAEMULATOR", "aws_secret_access_key": "emulator", "region_name": "us-east-1"}
+    made = boto3.client("kms", endpoint_url=another_kms, **credentials).create_key()["KeyMetadata"]["Arn"]
+    restart(
+        functions, AWS_ENDPOINT_URL_KMS=another_kms, AGENT_IDENTITY_KMS_KEY_ID=made, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=lost
+    )  # fmt: skip
+    return made
+
+
+def vault(functions, name, expect=0):
+    """`agent-identity vault NAME` on the operator's own machine."""
+    arguments = ("vault", name, "--json", "--store", "dynamodb")
+    return command(*arguments, binary=BOOTSTRAPS / "agent-identity", expect=expect, **functions.environment)
 
 
 def consent(caller, agent, provider, user, return_url):
@@ -86,60 +115,57 @@ def consent(caller, agent, provider, user, return_url):
     assert begun.complete(userId=user).status == 200
 
 
-def test_the_loss_of_a_cmk(functions, pending_kms, another_kms, vendor, app, fresh):
-    lost = functions.environment["AGENT_IDENTITY_KMS_KEY_ID"]
-    caller = functions.caller()
+def test_the_loss_of_a_cmk(deployed, pending_kms, another_kms, vendor, app, fresh):
+    functions = deployed(**BY_IAM)
+    role = functions.iam_credentials(f"arn:aws:sts::{ACCOUNT}:assumed-role/Admin/ada")
+    caller, control, data = functions.caller(role), *(functions.boto3(f"bedrock-agentcore{plane}", role) for plane in ("-control", ""))
+
+    def reset():
+        return control.reset_token_vault_key_material(tokenVaultId="default")
+
     agent, provider = make_workload(caller, fresh("agent"), app.return_url), make_user_provider(caller, vendor, fresh("people"))
     users = [fresh("ada"), fresh("bea")]
     for user in users:
         connected_user(caller, agent, provider, user, app.return_url)
         planted.plant(stored_token(caller, workload_token(caller, agent, user), provider).json["accessToken"], "access token")
-    with pytest.raises(ClientError, match="no key of the vault is lost") as refused:
-        reset(functions)
-    assert refused.value.response["Error"]["Code"] == "ConflictException"
+    with pytest.raises(control.exceptions.ConflictException, match="no key of the vault is lost"):
+        reset()
 
     # Its deletion has begun: it may come back, and nothing is given up.
     kms = functions.environment.get("AWS_ENDPOINT_URL_KMS", functions.environment["AWS_ENDPOINT_URL"])
     restart(functions, AWS_ENDPOINT_URL_KMS=pending_kms)
-    with pytest.raises(ClientError, match="may come back.*pending deletion"):
-        reset(functions)
+    with pytest.raises(control.exceptions.ConflictException, match="may come back.*pending deletion"):
+        reset()
     restart(functions, AWS_ENDPOINT_URL_KMS=kms)
     assert all("accessToken" in stored_token(caller, workload_token(caller, agent, user), provider).json for user in users)
 
     # It is gone, and the deployment is given another.
-    credentials = {"aws_access_key_id": "AKIAEMULATOR", "aws_secret_access_key": "emulator", "region_name": "us-east-1"}
-    made = boto3.client("kms", endpoint_url=another_kms, **credentials).create_key()["KeyMetadata"]["Arn"]
-    restart(
-        functions,
-        AWS_ENDPOINT_URL_KMS=another_kms,
-        AGENT_IDENTITY_KMS_KEY_ID=made,
-        AGENT_IDENTITY_FORMER_KMS_KEY_IDS=lost,
-    )
+    made = replaced_key(functions, another_kms)
     broken = caller.call("GetWorkloadAccessTokenForUserId", workloadName=agent, userId=users[0])
     assert broken.status == 500, "until somebody resets it"
-    answer = reset(functions)
+    answer = reset()
     assert answer["tokenVaultId"] == "default"
     assert answer["kmsConfiguration"] == {"keyType": "CustomerManagedKey", "kmsKeyArn": made}
-    with pytest.raises(ClientError, match="no key of the vault is lost"):
-        reset(functions)
+    with pytest.raises(control.exceptions.ConflictException, match="no key of the vault is lost"):
+        reset()
 
-    # The first is told to come again, as boto3 does by itself; then where to consent.
-    reader = functions.boto3("bedrock-agentcore")
-    wat = reader.get_workload_access_token_for_user_id(workloadName=agent, userId=users[0])["workloadAccessToken"]
-    asked = reader.get_resource_oauth2_token(
-        workloadIdentityToken=wat, resourceCredentialProviderName=provider, scopes=["openid"],
-        oauth2Flow="USER_FEDERATION", resourceOauth2ReturnUrl=app.return_url,
-    )  # fmt: skip
+    # The first to ask is told to come again, as clients of AWS do by themselves, and then where to consent.
+    wat = data.get_workload_access_token_for_user_id(workloadName=agent, userId=users[0])["workloadAccessToken"]
+
+    def ask():
+        return data.get_resource_oauth2_token(
+            workloadIdentityToken=wat, resourceCredentialProviderName=provider, scopes=["openid"],
+            oauth2Flow="USER_FEDERATION", resourceOauth2ReturnUrl=app.return_url,
+        )  # fmt: skip
+
+    with pytest.raises(data.exceptions.ThrottlingException, match="lost with the vault key"):
+        ask()
+    asked = ask()
     assert "authorizationUrl" in asked and "accessToken" not in asked
-    # Whoever was not there yet is found by the sweep, from the operator's own machine.
+    # Whoever was not there yet is found by the sweep.
     [listed] = caller.ok("ListConnections", userId=users[1])["connections"]
     assert listed["status"] == "ACTIVE"
-    swept = command(
-        "vault", "reseal", "--json", "--store", "dynamodb", "--table", functions.environment["AGENT_IDENTITY_TABLE"],
-        "--kms-key-id", made, "--former-kms-key-id", lost,
-        **{name: value for name, value in functions.environment.items() if name.startswith("AWS_")},
-    )  # fmt: skip
-    assert json.loads(swept.stdout)["left"] == 0 and json.loads(swept.stdout)["lost"] >= 2
+    assert json.loads(vault(functions, "reseal").stdout) == {"resealed": 0, "lost": 2, "left": 0}
     for user in users:
         [listed] = caller.ok("ListConnections", userId=user)["connections"]
         assert (listed["status"], listed["statusReason"]) == ("NEEDS_CONSENT", "key_lost"), listed
@@ -153,3 +179,22 @@ def test_the_loss_of_a_cmk(functions, pending_kms, another_kms, vendor, app, fre
     for user in users:
         assert "accessToken" in stored_token(caller, workload_token(caller, agent, user), provider).json
     caller.close()
+
+
+def test_where_callers_have_access_keys_they_are_lost_too_and_the_operator_goes_on(deployed, another_kms, fresh):
+    functions = deployed()
+    caller = functions.caller()
+    agent = make_workload(caller, fresh("agent"))
+    assert "no key of the vault is lost" in vault(functions, "reset", expect=1).stderr
+    made = replaced_key(functions, another_kms)
+    # Nobody can call the operation: whose signature it is takes a secret that is lost.
+    assert caller.call("GetTokenVault").status == 500
+    assert json.loads(vault(functions, "reset").stdout) == {"kmsKeyArn": made}
+    assert json.loads(vault(functions, "reseal").stdout) == {"resealed": 0, "lost": 1, "left": 0}
+    refused = caller.call("GetTokenVault")
+    assert refused.status in (401, 403), refused
+    another = functions.caller()
+    assert another.ok("GetWorkloadIdentity", name=agent)["name"] == agent
+    assert another.ok("GetTokenVault")["kmsConfiguration"]["kmsKeyArn"] == made
+    for each in (caller, another):
+        each.close()

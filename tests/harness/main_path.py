@@ -129,4 +129,4 @@ def call_every_operation(server, vendor, app, fresh):
     until_refused(data, alone, weather, server.record_cache_seconds)
 
     assert sent == set(model.OPERATIONS)
-    assert len(sent) == 23
+    assert len(sent) == 24
