@@ -58,7 +58,7 @@ CALLS = {
     "Complete": "GetItem GetItem GetItem GetItem GetItem GetSecretValue GetItem Query Decrypt TransactWriteItems GetItem "
     "PutItem GetItem Decrypt GetItem GetItem BatchGetItem TransactWriteItems",
     "UserToken": "BatchGetItem Decrypt BatchGetItem Decrypt",
-    "Refresh": "BatchGetItem Decrypt BatchGetItem GetItem GetItem GetItem GetItem PutItem GetItem Decrypt GetSecretValue PutItem",
+    "Refresh": "BatchGetItem Decrypt BatchGetItem GetItem GetItem GetItem GetItem PutItem Decrypt GetSecretValue PutItem",
     # One Query for each of 16 shards, and what is due in one of them; then the keys of issuers.
     "Tick": "Query BatchGetItem" + 15 * " Query" + " BatchGetItem SendMessageBatch Query BatchGetItem PutItem",
     "Message": "GetItem BatchGetItem GetItem PutItem GetItem GetItem Decrypt GetSecretValue PutItem",
