@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent_identity_core::audit::verify::{Report, Verifier};
-use agent_identity_core::audit::{Day, END, Link, Record, SignedHead};
+use agent_identity_core::audit::{Day, END, LINES, Link, Record, SignedHead};
 use agent_identity_core::port::HeadSigner;
 use agent_identity_core::seal::Key32;
 use agent_identity_local::Sha256;
@@ -144,6 +144,7 @@ impl ListArgs {
         };
         // That a chain has ended is for who verifies it.
         record.operation != END
+            && record.operation != LINES
             && is(&self.principal, Some(&record.principal))
             && is(&self.operation, Some(&record.operation))
             && is(&self.workload, record.workload.as_deref())

@@ -113,7 +113,7 @@ mod aws {
     use agent_identity_core::authorizer::KeyPurpose;
     use agent_identity_lambda::{Composed, Environment, kms_signer};
     use agent_identity_service::Services;
-    use agent_identity_service::audit::Life;
+    use agent_identity_service::audit::{DEFAULT_DAYS, Life};
 
     use crate::compose::{ACCOUNT, DEFAULT_REGION, Settings};
     use crate::{CommandError, CommandResult};
@@ -148,6 +148,9 @@ mod aws {
         /// The KMS key that signs the audit trail, for `audit verify`: the stack's output AuditKeyArn
         #[arg(long, value_name = "KEY", env = "AGENT_IDENTITY_AUDIT_KMS_KEY_ID")]
         audit_kms_key_id: Option<String>,
+        /// How long the deployment keeps each day of the audit trail, for what a command changes: the stack's parameter AuditDays
+        #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, env = "AGENT_IDENTITY_AUDIT_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        audit_days: u32,
         /// Instead of AWS's own endpoints
         #[arg(long, value_name = "URL")]
         endpoint_url: Option<String>,
@@ -195,6 +198,7 @@ mod aws {
                 // What the caller's own permissions on the key allow.
                 authorizer_key_purposes: KeyPurpose::ALL.to_vec(),
                 audit_kms_key_id: self.audit_kms_key_id.clone(),
+                audit_days: self.audit_days,
                 usage_metrics: false,
                 usage_every: std::time::Duration::ZERO,
                 secret_prefix: String::new(),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness import planted
+from harness.functions import Pool
 from harness.places import BOOTSTRAPS, REPOSITORY
 from harness.product import command
 from harness.stories import make_workload, workload_token
@@ -153,3 +154,28 @@ def test_d18_whoever_writes_to_the_table_is_found_out(functions, caller, fresh, 
     items.put(head)
     items.put(chain[-1])
     of_deployment(functions, "verify")
+
+
+def test_d18_how_far_the_lines_of_a_log_have_come_is_signed_too(functions, caller, agent, weather, tmp_path):
+    """The tokens function says so in the table, and the schedule signs that: a log that was made anew, or cut off, does not match."""
+    functions.pools["tokens"].stop()
+    functions.environment["AGENT_IDENTITY_USAGE_EVERY"] = "0"
+    functions.pools["tokens"] = Pool("tokens", functions.environment)
+    wat = workload_token(caller, agent, "ada")
+    for _ in range(6):
+        caller.ok("GetResourceApiKey", workloadIdentityToken=wat, resourceCredentialProviderName=weather)
+    tick(functions)
+    ours = [line for line in lines_of(functions, "tokens") if '"audit"' in line]
+    trail, log = tmp_path / "trail.jsonl", tmp_path / "log.jsonl"
+    trail.write_text(of_deployment(functions, "export").stdout)
+
+    def verified(lines, expect=0):
+        log.write_text("\n".join(lines))
+        return json.loads(of_deployment(functions, "verify", str(trail), str(log), "--json", expect=expect).stdout)
+
+    whole = verified(ours)
+    assert whole["findings"] == []
+    chain = json.loads(ours[-1])["audit"].split(":")[0]
+    assert chain not in whole["unsigned"] and chain in whole["withoutEnd"]
+    cut = verified(ours[:-3], expect=1)["findings"]
+    assert any(f"chain {chain}" in finding and "signed up to" in finding for finding in cut), cut

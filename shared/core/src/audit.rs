@@ -23,6 +23,9 @@ pub const OK: &str = "ok";
 /// The operation of the record that a chain ends with, when its process ends as it should.
 pub const END: &str = "EndOfChain";
 
+/// The operation of a record that says how far a chain of log lines has come ([`Head::note`]).
+pub const LINES: &str = "LogLines";
+
 /// One thing that was done, or refused. Names and digests: no secret, no text of a client beyond what is stored anyway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -310,6 +313,25 @@ impl Head {
         let members: [&[u8]; 5] =
             [b"agent-identity audit head 1", self.chain.as_str().as_bytes(), &sequence, &self.hash.0, &at];
         length_prefixed(members)
+    }
+
+    /// The same as the one change of a record of [`LINES`]: a chain of log lines is signed with the chain of rows that says this.
+    pub fn note(&self) -> String {
+        format!("lines {}:{}:{}", self.chain, self.sequence, self.hash)
+    }
+
+    /// How far a chain of log lines had come when this link was written, if it says so.
+    pub fn noted_in(link: &Link) -> impl Iterator<Item = Self> {
+        let notes = link.records.iter().filter(|record| record.operation == LINES);
+        notes.filter_map(|record| {
+            let mut parts = record.changed.first()?.strip_prefix("lines ")?.splitn(3, ':');
+            Some(Self {
+                chain: ChainId::parse(parts.next()?)?,
+                sequence: parts.next()?.parse().ok()?,
+                hash: LinkHash::parse(parts.next()?)?,
+                at: record.at?,
+            })
+        })
     }
 
     /// Where it is kept: each chain has one.

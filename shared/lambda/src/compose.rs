@@ -14,7 +14,7 @@ use agent_identity_core::seal::AuthorizerKeys;
 use agent_identity_core::store::{ReadAhead, Store};
 use agent_identity_egress::GuardedClient;
 use agent_identity_jose::{JwtVerifier, RootedAuthorizerKeys, VaultSealer};
-use agent_identity_service::audit::{AuditedStore, DEFAULT_DAYS, Kept, Life, Signing, Terms, Trail};
+use agent_identity_service::audit::{AuditedStore, Kept, Life, Signing, Terms, Trail};
 use agent_identity_service::{Config, Ports, Services};
 use agent_identity_system::{Sha256, SystemClock, SystemRandom};
 
@@ -71,7 +71,7 @@ impl Composed {
                     sign.zip(environment.audit_kms_key_id.clone())
                         .map(|(sign, key)| sign(connection.clone(), key)),
                 ),
-                days: DEFAULT_DAYS,
+                days: environment.audit_days,
                 usage_metrics: environment.usage_metrics,
             },
         ));

@@ -9,6 +9,7 @@ use agent_identity_core::authorizer::KeyPurpose;
 use agent_identity_core::issuer::{IssuerPolicy, parse_trusted_issuers};
 use agent_identity_core::principal::PrincipalArn;
 use agent_identity_egress::AllowList;
+use agent_identity_service::audit::DEFAULT_DAYS;
 
 /// What is wrong with the environment, by the variable's name.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ pub struct Environment {
     pub authorizer_key_purposes: Vec<KeyPurpose>,
     /// `AGENT_IDENTITY_AUDIT_KMS_KEY_ID`: signs how far the audit trail has come, where this process may (D18).
     pub audit_kms_key_id: Option<String>,
+    /// `AGENT_IDENTITY_AUDIT_DAYS`: for how many days each day of the audit trail is kept in the table, 1 to 36,500.
+    pub audit_days: u32,
     /// `AGENT_IDENTITY_USAGE_METRICS`: whether usage becomes metrics by workload and provider, each of which costs money.
     pub usage_metrics: bool,
     /// `AGENT_IDENTITY_USAGE_EVERY`, in seconds: so long may what was counted wait to be written; a minute.
@@ -128,6 +131,14 @@ impl Environment {
             },
             authorizer_kms_key_id: get("AGENT_IDENTITY_AUTHORIZER_KMS_KEY_ID"),
             audit_kms_key_id: get("AGENT_IDENTITY_AUDIT_KMS_KEY_ID"),
+            audit_days: match get("AGENT_IDENTITY_AUDIT_DAYS") {
+                Some(text) => {
+                    text.parse().ok().filter(|days| (1..=36_500).contains(days)).ok_or_else(|| {
+                        wrong("AGENT_IDENTITY_AUDIT_DAYS", &"must be a number of days, 1 to 36500")
+                    })?
+                }
+                None => DEFAULT_DAYS,
+            },
             usage_metrics: match get("AGENT_IDENTITY_USAGE_METRICS").as_deref() {
                 Some("true") => true,
                 None | Some("false") => false,
@@ -214,6 +225,23 @@ mod tests {
         let environment = Environment::read(without("")).unwrap();
         assert!(matches!(environment.issuers, IssuerPolicy::Trusted(issuers) if issuers.is_empty()));
         assert_eq!(environment.public_base_url, "https://api.example");
+    }
+
+    #[test]
+    fn the_audit_trail_is_kept_for_as_long_as_is_said() {
+        let kept = |days: &'static str| {
+            let read = without("");
+            Environment::read(move |name| match name {
+                "AGENT_IDENTITY_AUDIT_DAYS" => Some(days.to_owned()),
+                name => read(name),
+            })
+            .map(|environment| environment.audit_days)
+        };
+        assert_eq!(Environment::read(without("")).unwrap().audit_days, DEFAULT_DAYS);
+        assert_eq!(kept("30").unwrap(), 30);
+        for wrong in ["0", "36501", "-1", "a year", ""] {
+            assert!(kept(wrong).unwrap_err().to_string().contains("AGENT_IDENTITY_AUDIT_DAYS"), "{wrong}");
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Function {
         self.events.flush().await;
         if let Some(trail) = &self.services.ports().trail {
             trail.write_usage(self.usage_every).await;
+            trail.note_lines(self.usage_every).await;
         }
         match answered {
             Ok(response) => Whole(whole(response).await),

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent_identity_core::audit::{Chain, ChainId, Day, END, Head, Link, LinkHash, OK, Record, SignedHead};
+use agent_identity_core::audit::{
+    Chain, ChainId, Day, END, Head, LINES, Link, LinkHash, OK, Record, SignedHead,
+};
 use agent_identity_core::grant::Action;
 use agent_identity_core::port::{Digest, HeadSigner};
 use agent_identity_core::random::Random;
@@ -229,6 +231,8 @@ pub struct Trail {
     credentials: tokio::sync::Mutex<Option<Chain>>,
     /// The chain of log lines.
     lines: Mutex<Option<Chain>>,
+    /// How far that one had come when it was said last.
+    noted: Mutex<Option<Head>>,
     /// What was asked for.
     counters: usage::Counters,
     /// What was signed last, and of which day, by chain.
@@ -268,6 +272,7 @@ impl Trail {
             waiting: Mutex::default(),
             credentials: tokio::sync::Mutex::default(),
             lines: Mutex::default(),
+            noted: Mutex::default(),
             counters: usage::Counters::default(),
             signed: tokio::sync::Mutex::default(),
         }
@@ -536,14 +541,49 @@ impl Trail {
         self.record_with(writes, changed).await
     }
 
-    async fn record_with(&self, mut writes: Vec<Write>, changed: Vec<String>) -> Result<(), StoreError> {
+    async fn record_with(&self, writes: Vec<Write>, changed: Vec<String>) -> Result<(), StoreError> {
+        let now = self.now();
+        self.write_record(writes, Record { at: Some(now), changed, ..noted().record(None) }).await
+    }
+
+    /// Says in a chain of rows how far the chain of this process's log lines has come, if it has moved and that was not said for so long:
+    /// with that chain it is signed. What cannot be said now is said after as long again; nobody's answer depends on it.
+    pub async fn note_lines(&self, older: Duration) {
+        let now = self.now();
+        let head = {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(head) = lines.as_ref().and_then(|chain| chain.head(now)) else { return };
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *noted {
+                Some(before) if before.chain == head.chain => {
+                    if before.sequence == head.sequence || now < before.at.plus(older) {
+                        return;
+                    }
+                }
+                // A new one is let go so long before it costs a write.
+                _ => {
+                    *noted = Some(Head { sequence: 0, ..head });
+                    return;
+                }
+            }
+            *noted = Some(head.clone());
+            head
+        };
+        let record = About::new("agent-identity", LINES).record(None);
+        let record = Record { at: Some(now), changed: vec![head.note()], ..record };
+        if let Err(error) = self.write_record(Vec::new(), record).await {
+            tracing::warn!(%error, "how far the audit trail in the log has come could not be put on record");
+        }
+    }
+
+    async fn write_record(&self, mut writes: Vec<Write>, record: Record) -> Result<(), StoreError> {
         let now = self.now();
         let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (mut chain, yesterdays) = self.of_today(resting, now);
         if let Some(yesterdays) = yesterdays {
             self.end_chain(yesterdays).await;
         }
-        let mut records = vec![Record { at: Some(now), changed, ..noted().record(None) }];
+        let mut records = vec![record];
         if self.terms.life == Life::Brief {
             records.push(end(now));
         }

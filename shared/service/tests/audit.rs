@@ -411,3 +411,76 @@ async fn a_line_says_all_that_its_hash_is_of() {
     assert_eq!((report.findings.len(), report.links), (0, 3));
     assert!(world.store.rows().iter().all(|row| row.key.kind != Kind::Audit), "a line is on the line alone");
 }
+
+/// The line that a request leaves in the log.
+async fn line(trail: &Trail, request: &str) -> Link {
+    let who = About { request: Some(request.to_owned()), ..About::new("role", "GetResourceApiKey") };
+    let audit = about(who, trail.credential(None)).await.unwrap().audit;
+    let line = serde_json::json!({ "principal": "role", "operation": "GetResourceApiKey", "requestId": request, "audit": audit });
+    Link::of_line(&line).unwrap()
+}
+
+#[tokio::test]
+async fn how_far_log_lines_have_come_is_signed_within_a_minute_and_costs_a_write_a_minute() {
+    let minute = Duration::from_secs(60);
+    let world = World::new();
+    let trail = trail_of(&world, world.store.clone(), 7, Kept::Lines, Life::Long);
+    let mut lines = Vec::new();
+    for number in 0..130 {
+        lines.push(line(&trail, &format!("r-{number}")).await);
+        trail.note_lines(minute).await;
+        assert_eq!(links(&world), number / 60, "not with the first requests of a process");
+        world.clock.advance(Duration::from_secs(1));
+    }
+    trail.note_lines(minute).await;
+    world.clock.advance(minute);
+    trail.note_lines(minute).await;
+    assert_eq!(links(&world), 3);
+    world.clock.advance(minute);
+    trail.note_lines(minute).await;
+    assert_eq!(links(&world), 3, "nothing has moved since");
+    trail.sign_heads().await;
+
+    let verified = async |lines: &[Link]| {
+        let digest = Sha256;
+        let (mut verifier, mut heads) = (Verifier::new(&digest), Vec::new());
+        trail
+            .read(trail.today(), |found| match found {
+                Found::Link(link) => verifier.link(&link),
+                Found::Head(head) => heads.push(head),
+                Found::Unreadable(what) => panic!("{what}"),
+            })
+            .await
+            .unwrap();
+        for link in lines {
+            verifier.begins_with(link);
+            verifier.link(link);
+        }
+        for head in &heads {
+            verifier.head(head, trail.holds(head).await.unwrap().unwrap());
+        }
+        verifier.finish()
+    };
+    let report = verified(&lines).await;
+    assert!(report.findings.is_empty() && report.unsigned.is_empty(), "{report:?}");
+    // Of lines that are not shown nothing is said, nor of those before an excerpt.
+    assert!(verified(&[]).await.findings.is_empty());
+    assert!(verified(&lines[100..]).await.findings.is_empty());
+    let cut = verified(&lines[..129]).await.findings;
+    assert!(
+        cut.iter().any(|it| it.to_string().contains("signed up to link 130, and ends with link 129")),
+        "{cut:?}"
+    );
+    // Whoever may write to the log makes the chain anew, and it does not end as it was signed.
+    let mut forged: Vec<Link> = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let mut line = line.clone();
+        line.records[0].request = Some(format!("another-{number}"));
+        if let Some(before) = forged.last() {
+            line.previous = before.hash(&Sha256).short();
+        }
+        forged.push(line);
+    }
+    let found = verified(&forged).await.findings;
+    assert!(found.iter().any(|it| it.to_string().contains("link 130 was changed")), "{found:?}");
+}

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{ChainId, Link, LinkHash, SignedHead};
+use super::{ChainId, Head, Link, LinkHash, SignedHead};
 use crate::port::Digest;
 
 /// Something that a trail written by us alone does not have.
@@ -93,6 +93,8 @@ pub struct Report {
 pub struct Verifier<'a> {
     digest: &'a dyn Digest,
     chains: BTreeMap<ChainId, Seen>,
+    /// How far chains of log lines had come, and by which chain that is said.
+    noted: Vec<(ChainId, Head)>,
     report: Report,
 }
 
@@ -109,7 +111,7 @@ struct Seen {
 impl<'a> Verifier<'a> {
     /// Nothing seen yet.
     pub fn new(digest: &'a dyn Digest) -> Self {
-        Self { digest, chains: BTreeMap::new(), report: Report::default() }
+        Self { digest, chains: BTreeMap::new(), noted: Vec::new(), report: Report::default() }
     }
 
     /// What follows is an excerpt, which begins with this link of its chain: what was before is not asked for.
@@ -125,6 +127,7 @@ impl<'a> Verifier<'a> {
     pub fn link(&mut self, link: &Link) {
         self.report.links = self.report.links.saturating_add(1);
         self.report.records = self.report.records.saturating_add(link.records.len());
+        self.noted.extend(Head::noted_in(link).map(|head| (link.chain.clone(), head)));
         let (chain, sequence) = (link.chain.clone(), link.sequence);
         let seen = self.chains.entry(chain.clone()).or_default();
         if sequence <= seen.last {
@@ -161,12 +164,18 @@ impl<'a> Verifier<'a> {
             self.report.findings.insert(Finding::Forged { chain });
             return;
         }
+        self.come_so_far(head, true);
+    }
+
+    /// A chain had come so far.
+    fn come_so_far(&mut self, head: &Head, is_signed: bool) {
+        let chain = head.chain.clone();
         let seen = self.chains.get_mut(&chain);
         let last = seen.as_ref().map_or(0, |seen| seen.last);
         if last < head.sequence {
             self.report.findings.insert(Finding::CutOff { chain, last, signed: head.sequence });
         } else if let Some(seen) = seen {
-            seen.is_signed = true;
+            seen.is_signed |= is_signed;
             if seen.hashes.get(&head.sequence).is_some_and(|hash| !hash.matches(&head.hash)) {
                 self.report.findings.insert(Finding::Changed { chain, sequence: head.sequence });
             }
@@ -180,6 +189,13 @@ impl<'a> Verifier<'a> {
 
     /// What was found.
     pub fn finish(mut self) -> Report {
+        for (by, head) in std::mem::take(&mut self.noted) {
+            let is_signed = self.chains.get(&by).is_some_and(|seen| seen.is_signed);
+            // Of lines that were not shown nothing is said.
+            if self.chains.contains_key(&head.chain) {
+                self.come_so_far(&head, is_signed);
+            }
+        }
         self.report.chains = self.chains.len();
         for (chain, seen) in self.chains {
             if !seen.ends {
