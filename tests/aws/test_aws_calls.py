@@ -31,7 +31,6 @@ UNCALLED = {
     ("refresh", "sqs:GetQueueAttributes", "*"): "Lambda's poller, with the function's role",
     ("refresh", "dynamodb:Query", "vault-key"): "a process renews its vault keys by a query when they are 5 minutes old, "
     "which is longer than the run (jose/src/seal.rs)",
-    ("gateway", "dynamodb:PutItem", "audit"): "with a vault key that it makes",
     ("gateway", "dynamodb:PutItem", "vault-key"): "the first of all keys are made by whichever function seals first",
     ("gateway", "kms:Encrypt", "*"): "the same keys",
     ("gateway", "dynamodb:PutItem", "revocation"): "a refresh that loses its connection to a deletion has its provider told "
