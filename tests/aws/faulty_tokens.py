@@ -13,7 +13,7 @@ from aws.faulty_place import Said, say, say_plainly
 from bench.runtime_api import Bootstrap
 from harness import planted
 from harness.browser import Browser
-from harness.functions import own_table_and_queue
+from harness.functions import own_resources
 from harness.places import REPOSITORY
 from harness.stories import (
     SCOPES, machine_token, make_machine_provider, make_user_provider, sign_in_at_vendor, workload_token,
@@ -57,7 +57,7 @@ class MintFirst(Mint):
 
     def prepare(self) -> None:
         environment = self.place.functions.environment
-        own = own_table_and_queue(environment)
+        own = own_resources(environment)
         self.variables = {"AGENT_IDENTITY_TABLE": own["AGENT_IDENTITY_TABLE"]}
         self.place.deployment.give_grants(own)
         with self.place.process("credentials", **self.variables) as other:
@@ -281,7 +281,7 @@ class Tick(Expired):
     def prepare(self) -> None:
         super().prepare()
         row = self.place.due_row(self.name)
-        own = own_table_and_queue(self.place.functions.environment)
+        own = own_resources(self.place.functions.environment)
         self.variables = {name: own[name] for name in ("AGENT_IDENTITY_TABLE", "AGENT_IDENTITY_QUEUE_URL")}
         self.place.dynamodb.put_item(TableName=own["AGENT_IDENTITY_TABLE"], Item=row)
 

@@ -14,8 +14,8 @@ from moto.server import ThreadedMotoServer
 
 from harness import planted
 from harness.browser import Browser
-from harness.functions import Functions, Pool, aws_client
-from harness.places import BOOTSTRAPS, emulators
+from harness.functions import Functions, Pool
+from harness.places import BOOTSTRAPS
 from harness.product import command
 from harness.stories import (
     FRONT_END_AUDIENCE,
@@ -39,14 +39,11 @@ BY_IAM = {
 
 
 @pytest.fixture
-def deployed(vendor, fresh):
+def deployed(vendor):
     """A deployment of its own: what is lost here nobody else has."""
     made = []
 
     def deploy(**environment):
-        # On a bus of its own: others count what is announced on theirs.
-        environment["AGENT_IDENTITY_EVENT_BUS"] = fresh("bus")
-        aws_client(emulators(), "events").create_event_bus(Name=environment["AGENT_IDENTITY_EVENT_BUS"])
         trusted = f"issuer={vendor.issuer},audience={FRONT_END_AUDIENCE}"
         made.append(Functions((vendor.address,), {"AGENT_IDENTITY_TRUSTED_ISSUERS": trusted, **environment}).start())
         return made[-1]

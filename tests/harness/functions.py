@@ -193,8 +193,8 @@ def http_event(method: str, target: str, headers: list[tuple[str, str]], body: b
     return event
 
 
-def own_table_and_queue(environment: dict[str, str]) -> dict[str, str]:
-    """A table and a queue of this deployment alone, made like those that the emulators have from the template."""
+def own_resources(environment: dict[str, str]) -> dict[str, str]:
+    """A table, a queue and an event bus of this deployment alone, made like those that the emulators have from the template."""
     of_this_run = uuid.uuid4().hex[:12]
     dynamodb, sqs = aws_client(environment, "dynamodb"), aws_client(environment, "sqs")
     shape = dynamodb.describe_table(TableName=environment["AGENT_IDENTITY_TABLE"])["Table"]
@@ -208,7 +208,11 @@ def own_table_and_queue(environment: dict[str, str]) -> dict[str, str]:
         AttributeDefinitions=shape["AttributeDefinitions"], GlobalSecondaryIndexes=indexes,
     )  # fmt: skip
     queue = sqs.create_queue(QueueName=f"functions-{of_this_run}")["QueueUrl"]
-    return environment | {"AGENT_IDENTITY_TABLE": table, "AGENT_IDENTITY_QUEUE_URL": queue}
+    # Whoever counts what is announced hears nobody else's.
+    aws_client(environment, "events").create_event_bus(Name=table)
+    return environment | {
+        "AGENT_IDENTITY_TABLE": table, "AGENT_IDENTITY_QUEUE_URL": queue, "AGENT_IDENTITY_EVENT_BUS": table,
+    }  # fmt: skip
 
 
 def aws_client(environment: dict[str, str], service: str) -> Any:
@@ -277,7 +281,7 @@ class Functions:
         self.front = ThreadingHTTPServer(("127.0.0.1", 0), Front)
         self.front.daemon_threads = True
         threading.Thread(target=self.front.serve_forever, daemon=True).start()
-        self.environment = own_table_and_queue(emulators()) | {
+        self.environment = own_resources(emulators()) | {
             "AGENT_IDENTITY_PUBLIC_BASE_URL": self.url,
             "AGENT_IDENTITY_PRINCIPAL": "access-keys",
             "AGENT_IDENTITY_EGRESS_ALLOW": ",".join(self.allow_egress),
