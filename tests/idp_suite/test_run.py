@@ -103,14 +103,23 @@ def put_open(caller, tool, agent, url, methods, provider, placement=None, flow="
     return tool
 
 
-def start(server, agent, *program, options=(), environment=None, **more):
-    """The command, running."""
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+def start(server, agent, *program, options=(), environment=None, ignored=(), **more):
+    """The command, running. It ignores these signals as nohup has it, and no others, whatever these tests were started with."""
+
+    def as_meant():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
     more.setdefault("stdout", subprocess.PIPE)
     more.setdefault("stderr", subprocess.PIPE)
     return subprocess.Popen(
         [BINARY, "run", "--agent", agent, "--data", str(server.data), "--url", server.url, *options, "--", *map(str, program)],
         env=plain_environment(**(environment or {})),
         text=True,
+        preexec_fn=as_meant,
         **more,
     )  # fmt: skip
 
@@ -435,11 +444,8 @@ print(*[name for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM") if signal.ge
 time.sleep(1)
 """
 
-    def ignore(*numbers):
-        return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
-
     for ignored, told in [((signal.SIGHUP,), "SIGHUP\n"), ((signal.SIGINT, signal.SIGQUIT), "SIGINT SIGQUIT\n"), ((), "\n")]:
-        process = start(server, agent, sys.executable, "-c", script, preexec_fn=ignore(*ignored))
+        process = start(server, agent, sys.executable, "-c", script, ignored=ignored)
         assert process.stdout.readline() == told
         for number in (*ignored, signal.SIGQUIT):
             process.send_signal(number)

@@ -116,7 +116,10 @@ impl KeyWrapper for KmsWrapper {
             let suspect = by.is_none_or(|by| by == key_id);
             match self.decrypt(key_id, wrapped, context).await {
                 Ok(_) => return Ok(false),
-                Err(fault) if suspect && fault.is("NotFoundException") => is_gone = true,
+                // Of an alias it says no more than that the alias is gone.
+                Err(fault) if suspect && fault.is("NotFoundException") && !key_id.contains("alias/") => {
+                    is_gone = true;
+                }
                 // It did not wrap this.
                 Err(fault) if is_broken(&fault) => {}
                 Err(Fault::Refused { .. }) if !suspect => {}
@@ -193,6 +196,19 @@ mod tests {
                     Err(SealError::KeyUnavailable(_)) => assert!(!lost, "{code} {by:?}"),
                     other => panic!("{code} {by:?}: {other:?}"),
                 }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_an_alias_is_gone_says_nothing() {
+        for alias in ["alias/vault", "arn:aws:kms:eu-west-1:123456789012:alias/vault"] {
+            let former = vec![alias.to_owned()];
+            let wrapper =
+                KmsWrapper::new(kms_that_says("NotFoundException", alias), "second".to_owned(), former);
+            for by in [None, Some(alias)] {
+                let answer = wrapper.is_lost(&[1], &[], by).await;
+                assert!(matches!(answer, Err(SealError::KeyUnavailable(_))), "{alias} {by:?}: {answer:?}");
             }
         }
     }

@@ -310,7 +310,13 @@ impl Sealer for VaultSealer {
         }
         // The new versions first: cut off before the old ones are marked, this finds them again.
         for purpose in headless {
-            self.rotate(purpose).await?;
+            self.rotate(purpose).await.map_err(|error| match error {
+                SealError::KeyUnavailable(reason) => SealError::KeyUnavailable(format!(
+                    "no new version of the vault key `{}` can be made under the configured key: {reason}",
+                    purpose.as_str()
+                )),
+                other => other,
+            })?;
         }
         let now = self.clock.now();
         for row in &lost {

@@ -105,10 +105,7 @@ impl Services {
                 ));
             }
             Err(SealError::KeyUnavailable(reason)) => {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("nothing was reset, since a key of the vault may come back: {reason}"),
-                ));
+                return Err(Error::new(ErrorKind::Conflict, format!("nothing was reset: {reason}")));
             }
             answer => answer?,
         };

@@ -133,7 +133,7 @@ pub(super) async fn is_newly_lost(
     let lost = wrapper.is_lost(&wrapped, &context(purpose, &number), stored.wrapped_by.as_deref()).await;
     lost.map_err(|error| match error {
         SealError::KeyUnavailable(reason) => SealError::KeyUnavailable(format!(
-            "version {version} of the vault key `{}`: {reason}",
+            "version {version} of the vault key `{}` may come back: {reason}",
             purpose.as_str()
         )),
         other => other,
