@@ -527,7 +527,8 @@ async fn what_is_used_is_kept_alive_and_marked_once_a_day() {
 async fn an_answer_that_was_lost_is_brought_to_its_end_whatever_the_policy_says() {
     let (world, _) = World::connected(3600).await;
     keep_alive_days(&world, "1").await;
-    scheduled(&world, 24 * 2 - 1).await;
+    // Marked with its first refresh, it is refreshed a last time two days later.
+    scheduled(&world, 24 * 2).await;
     pass(&world, 2700);
     world.provider.will(Reply::Lost);
     assert_eq!(tick(&world.services).await, ["put_off"]);
