@@ -1,6 +1,6 @@
 //! The `KeyWrapper` port on KMS.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use agent_identity_core::seal::{Key32, KeyWrapper, SealError};
@@ -47,6 +47,16 @@ impl KmsWrapper {
             code: "InvalidCiphertextException".to_owned(),
             message: "what was wrapped is not a key of 32 bytes".to_owned(),
         })
+    }
+}
+
+impl KmsWrapper {
+    /// Whether this is `arn:PARTITION:kms:REGION:ACCOUNT:key/ID` of the region that is asked.
+    fn is_key_of_this_region(&self, name: &str) -> bool {
+        let region = self.client().config().region().map(ToString::to_string);
+        let parts: Vec<&str> = name.splitn(6, ':').collect();
+        matches!(parts.as_slice(), ["arn", _, "kms", of, _, key]
+            if key.starts_with("key/") && region.as_deref() == Some(*of))
     }
 }
 
@@ -101,39 +111,38 @@ impl KeyWrapper for KmsWrapper {
         }
     }
 
-    /// A key that KMS does not know was deleted, for good: its waiting period of 7 to 30 days is over, in which it is there and refuses.
+    /// A key of this region that KMS does not know was deleted, for good: its waiting period of 7 to 30 days is over, in which it is there
+    /// and refuses. Of a key of another region, of an alias, and where nobody kept which key it was, `NotFoundException` says nothing.
     async fn is_lost(
         &self,
         wrapped: &[u8],
         context: &[(&str, &str)],
         by: Option<&str>,
     ) -> Result<bool, SealError> {
-        let named =
-            std::iter::once(self.key_id.as_str()).chain(self.former_key_ids.iter().map(String::as_str));
-        let keys: BTreeSet<&str> = named.chain(by).collect();
-        let (mut is_gone, mut doubt) = (false, None);
-        for key_id in keys {
-            let suspect = by.is_none_or(|by| by == key_id);
+        for key_id in std::iter::once(&self.key_id).chain(&self.former_key_ids) {
             match self.decrypt(key_id, wrapped, context).await {
                 Ok(_) => return Ok(false),
-                // Of an alias it says no more than that the alias is gone.
-                Err(fault) if suspect && fault.is("NotFoundException") && !key_id.contains("alias/") => {
-                    is_gone = true;
-                }
-                // It did not wrap this.
-                Err(fault) if is_broken(&fault) => {}
-                Err(Fault::Refused { .. }) if !suspect => {}
-                // Disabled, about to be deleted, not allowed, not reached: it may come back.
-                Err(fault) => doubt = Some(fault),
+                // Whether it is this one that wrapped it is asked below.
+                Err(Fault::Refused { .. }) => {}
+                Err(fault) => return Err(unavailable(fault)),
             }
         }
-        match doubt {
-            Some(fault) => Err(unavailable(fault)),
-            None if is_gone => Ok(true),
-            None => Err(SealError::KeyUnavailable(
-                "none of the KMS keys that are named has wrapped it, and none of them is gone; name the one that did as a former key"
+        let Some(by) = by else {
+            return Err(SealError::KeyUnavailable(
+                "none of the KMS keys that are named unwraps it, and which one wrapped it is not on record"
                     .to_owned(),
-            )),
+            ));
+        };
+        if !self.is_key_of_this_region(by) {
+            return Err(SealError::KeyUnavailable(format!(
+                "it was wrapped by `{by}`, which is not the ARN of a key of this region, so that nobody can say here that it is gone"
+            )));
+        }
+        match self.decrypt(by, wrapped, context).await {
+            Ok(_) => Ok(false),
+            Err(fault) if fault.is("NotFoundException") => Ok(true),
+            // Disabled, about to be deleted, not allowed, not reached: it may come back.
+            Err(fault) => Err(unavailable(fault)),
         }
     }
 
@@ -174,51 +183,53 @@ mod tests {
         AwsConnection::with_credentials(settings.unwrap(), http)
     }
 
+    const FIRST: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-1111-4111-8111-111111111111";
+
+    async fn lost(code: &'static str, by: Option<&'static str>) -> Result<bool, SealError> {
+        let former = by.map(str::to_owned).into_iter().collect();
+        let kms = kms_that_says(code, by.unwrap_or(FIRST));
+        KmsWrapper::new(kms, "second".to_owned(), former).is_lost(&[1], &[], by).await
+    }
+
     /// The errors of Decrypt (AWS KMS API reference), of the key that wrapped it.
     #[tokio::test]
     async fn only_a_key_that_is_not_there_is_lost() {
-        for (code, lost) in [
-            ("NotFoundException", true),
-            ("DisabledException", false),
-            ("KMSInvalidStateException", false),
-            ("AccessDeniedException", false),
-            ("KeyUnavailableException", false),
-            ("InvalidGrantTokenException", false),
-            ("InvalidCiphertextException", false),
-            ("IncorrectKeyException", false),
+        assert!(lost("NotFoundException", Some(FIRST)).await.unwrap());
+        for code in [
+            "DisabledException",
+            "KMSInvalidStateException",
+            "AccessDeniedException",
+            "KeyUnavailableException",
+            "InvalidGrantTokenException",
+            "InvalidCiphertextException",
+            "IncorrectKeyException",
         ] {
-            for by in [None, Some("first")] {
-                let former = vec!["first".to_owned()];
-                let wrapper = KmsWrapper::new(kms_that_says(code, "first"), "second".to_owned(), former);
-                let answer = wrapper.is_lost(&[1], &[], by).await;
-                match answer {
-                    Ok(true) => assert!(lost, "{code} {by:?}"),
-                    Err(SealError::KeyUnavailable(_)) => assert!(!lost, "{code} {by:?}"),
-                    other => panic!("{code} {by:?}: {other:?}"),
-                }
-            }
+            let answer = lost(code, Some(FIRST)).await;
+            assert!(matches!(answer, Err(SealError::KeyUnavailable(_))), "{code}: {answer:?}");
         }
     }
 
+    /// KMS says `NotFoundException` of them although the key may be there.
     #[tokio::test]
-    async fn that_an_alias_is_gone_says_nothing() {
-        for alias in ["alias/vault", "arn:aws:kms:eu-west-1:123456789012:alias/vault"] {
-            let former = vec![alias.to_owned()];
-            let wrapper =
-                KmsWrapper::new(kms_that_says("NotFoundException", alias), "second".to_owned(), former);
-            for by in [None, Some(alias)] {
-                let answer = wrapper.is_lost(&[1], &[], by).await;
-                assert!(matches!(answer, Err(SealError::KeyUnavailable(_))), "{alias} {by:?}: {answer:?}");
-            }
+    async fn an_alias_a_key_of_another_region_and_one_that_nobody_named_are_never_lost() {
+        for by in [
+            None,
+            Some("alias/vault"),
+            Some("11111111-1111-4111-8111-111111111111"),
+            Some("arn:aws:kms:eu-west-1:123456789012:alias/vault"),
+            Some("arn:aws:kms:us-east-1:123456789012:key/11111111-1111-4111-8111-111111111111"),
+        ] {
+            let answer = lost("NotFoundException", by).await;
+            assert!(matches!(answer, Err(SealError::KeyUnavailable(_))), "{by:?}: {answer:?}");
         }
     }
 
     #[tokio::test]
     async fn that_another_key_is_gone_says_nothing() {
-        let former = vec!["first".to_owned(), "third".to_owned()];
+        let former = vec![FIRST.to_owned(), "third".to_owned()];
         let wrapper =
             KmsWrapper::new(kms_that_says("NotFoundException", "third"), "second".to_owned(), former);
-        let answer = wrapper.is_lost(&[1], &[], Some("first")).await;
+        let answer = wrapper.is_lost(&[1], &[], Some(FIRST)).await;
         assert!(matches!(answer, Err(SealError::KeyUnavailable(_))), "{answer:?}");
     }
 }

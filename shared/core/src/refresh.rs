@@ -73,6 +73,9 @@ pub const END_NOTICE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How old the mark of a connection's last use may be while it is used: a write a day, and not one a read.
 pub const USE_MARKED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a connection that its policy has given up rests until it is looked at again: a policy may be changed.
+pub const PARKED: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// For what somebody asks for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Want {
@@ -305,10 +308,8 @@ impl Connection {
     /// As it stands when somebody says that its provider was wrong to refuse its grant (D8): as far as we know, it works. None where the
     /// provider refused none, or nothing is left to ask with.
     pub fn revived(&self, terms: RefreshTerms) -> Option<Self> {
-        let refused = matches!(
-            self.health,
-            Health::NeedsConsent { reason: Reason::InvalidGrant | Reason::LostRotation, .. }
-        );
+        // Not one whose rotation was lost: that the provider refuses the token before is right, and D5 sends it once more and no oftener.
+        let refused = matches!(self.health, Health::NeedsConsent { reason: Reason::InvalidGrant, .. });
         let may_ask = self.tokens.refreshable && self.provider_generation == terms.generation;
         (refused && may_ask).then(|| Self { health: Health::Active, ..self.clone() })
     }
@@ -337,6 +338,11 @@ impl Connection {
         // The mark is a day old at most while it is used.
         let ends = |used: Timestamp, life: Duration| used.plus(life).plus(USE_MARKED_EVERY);
         is_at_rest && self.used_at.zip(keep_alive).is_some_and(|(used, life)| at > ends(used, life))
+    }
+
+    /// When one that is given up is looked at again, whether its policy is still what it was.
+    pub(crate) fn parked_until(at: Timestamp, now: Timestamp) -> Timestamp {
+        at.max(now).plus(PARKED)
     }
 
     /// Whether its tokens are of another generation of its provider, which is still to be found out (D3).

@@ -7,7 +7,7 @@ use agent_identity_core::grant::Pattern;
 use agent_identity_core::port::{SecretError, SecretStore, StoredSecret};
 use agent_identity_core::provider::SecretReference;
 use agent_identity_core::random::{self, Random};
-use agent_identity_core::seal::{Context, Purpose, Sealer};
+use agent_identity_core::seal::{Context, Purpose, SealError, Sealer};
 use agent_identity_core::{ProviderName, Secret, encoding};
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, params};
@@ -191,8 +191,9 @@ impl SecretStore for LocalSecrets {
             Ok((ours, theirs))
         })?;
         let sealer = &*self.sealer;
-        Ok(reseal(&self.database, sealer, "secrets", ours).await?
-            + reseal(&self.database, sealer, "external_secrets", theirs).await?)
+        let ours = reseal(&self.database, sealer, "secrets", ours).await;
+        let theirs = reseal(&self.database, sealer, "external_secrets", theirs).await;
+        Ok(ours? + theirs?)
     }
 }
 
@@ -204,12 +205,19 @@ pub(crate) async fn reseal(
     values: Vec<(Context, Vec<u8>)>,
 ) -> Result<usize, SecretError> {
     let current = sealer.key_versions(Purpose::Secret).await?.last().copied();
-    let mut resealed = 0;
+    let (mut resealed, mut broken) = (0, 0);
     for (context, old) in values {
         if sealer.key_version(&old) >= current {
             continue;
         }
-        let opened = sealer.open(Purpose::Secret, &context, &old).await?;
+        let opened = match sealer.open(Purpose::Secret, &context, &old).await {
+            // One must not be in the way of all after it.
+            Err(SealError::Broken | SealError::Lost) => {
+                broken += 1;
+                continue;
+            }
+            opened => opened?,
+        };
         let anew = sealer.seal(Purpose::Secret, &context, &opened).await?;
         // No two sealed values are the same; one that was put or removed meanwhile is left alone.
         resealed += database
@@ -219,6 +227,11 @@ pub(crate) async fn reseal(
                     .map_err(store_error)
             })
             .await?;
+    }
+    if broken > 0 {
+        return Err(SecretError::Failed(format!(
+            "{broken} values of `{table}` do not open; {resealed} were resealed"
+        )));
     }
     Ok(resealed)
 }

@@ -146,10 +146,11 @@ impl Services {
     async fn reveal_client_token(&self, key: &Key, token: &ClientToken) -> Result<Secret> {
         let now = self.now();
         match (&token.tokens, token.flight.retry_at) {
-            (Some(held), _) if held.valid(now) => self
-                .open_client_token(key, held)
-                .await?
-                .ok_or_else(|| Error::internal("the vault key over a client token is lost")),
+            (Some(held), retry_at) if held.valid(now) => {
+                let token = self.open_client_token(key, held).await?;
+                // Lost with the vault key over it, and the provider did not give another a moment ago.
+                token.ok_or_else(|| come_back(retry_at.unwrap_or(now), now))
+            }
             (_, Some(at)) => Err(come_back(at, now)),
             _ => Err(Error::internal("a client token that has ended was about to be served")),
         }

@@ -27,9 +27,10 @@ impl Services {
         let found: Option<Stored<Connection>> =
             record::get(&*self.ports.store, key, Consistency::Strong).await?;
         let Some(stored) = found.filter(|found| !found.value.tokens.sealed.is_empty()) else { return Ok(()) };
-        // The connection was read before the key over it: what is lost by that key is not of a consent since.
-        self.caches.user_keys.forget(&stored.value.user).await;
-        if self.open_connection(&stored.value).await?.is_some() {
+        // The connection was read before the key over it: what is lost by that key is not of a consent since. What others are reading at
+        // the moment may be from before.
+        let held = self.read_user_key(stored.value.user, Consistency::Strong).await?;
+        if self.open_with_user_key(&stored.value, held)?.is_some() {
             return Ok(());
         }
         // One whose workload or provider was deleted gives nothing to anybody as it is.

@@ -48,6 +48,13 @@ pub(crate) struct Attempt {
     pub(crate) is_lost: bool,
 }
 
+/// For whom an answer counts: for all connections at its provider (D8), or for the one alone that was asked about once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    All,
+    Itself,
+}
+
 /// What a call gave, or the reason why it gave nothing.
 struct Called {
     outcome: Outcome,
@@ -227,9 +234,27 @@ impl Services {
         provider: &Oauth2Provider,
         taken: Taken<Connection>,
     ) -> Result<Attempt> {
+        self.attempt_for(provider, taken, For::All).await
+    }
+
+    /// The same for a grant that was refused before: that it is refused again says nothing new of its provider, and is not announced anew.
+    pub(crate) async fn attempt_again(
+        &self,
+        provider: &Oauth2Provider,
+        taken: Taken<Connection>,
+    ) -> Result<Attempt> {
+        self.attempt_for(provider, taken, For::Itself).await
+    }
+
+    async fn attempt_for(
+        &self,
+        provider: &Oauth2Provider,
+        taken: Taken<Connection>,
+        counts: For,
+    ) -> Result<Attempt> {
         // What keeps the answer is ready before the call.
         let (called, key) = match self.opening_user_key(taken.stored().value.user).await {
-            Ok(Some(held)) => (self.renew(provider, &taken).await, Some(held.key)),
+            Ok(Some(held)) => (self.renew(provider, &taken, counts).await, Some(held.key)),
             Ok(None) => (Called::lost(), None),
             Err(error) => (Called::nothing(Outcome::NotSent, error), None),
         };
@@ -261,6 +286,7 @@ impl Services {
         }
         let verdict = outcome.verdict(&landed);
         let connection = match verdict {
+            Verdict::Dead(_) if counts == For::Itself => landed.stored.value,
             Verdict::Dead(reason) => self.announce(landed.stored, terms(provider), reason).await,
             Verdict::Renewed | Verdict::Superseded | Verdict::Overtaken | Verdict::Failed => {
                 landed.stored.value
@@ -275,7 +301,7 @@ impl Services {
     }
 
     /// Sends the refresh token, if so much of the lease is left.
-    async fn renew(&self, provider: &Oauth2Provider, taken: &Taken<Connection>) -> Called {
+    async fn renew(&self, provider: &Oauth2Provider, taken: &Taken<Connection>, counts: For) -> Called {
         let connection = &taken.stored().value;
         let prepared = async {
             let Some(material) = self.open_connection(connection).await? else { return Ok(None) };
@@ -305,7 +331,10 @@ impl Services {
         };
         let request = client.request(provider, grant, resources, audiences, &BTreeMap::new());
         let outcome = self.call(provider, request).await;
-        let judgement = self.hears(provider, heard(&outcome));
+        let judgement = match counts {
+            For::All => self.hears(provider, heard(&outcome)),
+            For::Itself => Judgement::Believed,
+        };
         match outcome {
             token_call::Outcome::Tokens(tokens) => {
                 renewal(provider, connection, refresh_token, *tokens, asked_at)

@@ -40,7 +40,23 @@ macro_rules! on_vault {
 on_vault!(GetTokenVault, "GetTokenVault");
 on_vault!(SetTokenVaultCmk, "SetTokenVaultCMK");
 on_vault!(RotateTokenVaultKeys, "RotateTokenVaultKeys");
-on_vault!(ResetTokenVaultKeyMaterial, "ResetTokenVaultKeyMaterial");
+
+/// It gives up what is everybody's.
+impl Action for ResetTokenVaultKeyMaterial {
+    const OPERATION: &'static str = "ResetTokenVaultKeyMaterial";
+
+    fn role(&self) -> Role {
+        Role::Admin
+    }
+
+    fn concerns_all_workloads(&self) -> bool {
+        true
+    }
+
+    fn concerns_all_providers(&self) -> bool {
+        true
+    }
+}
 
 /// How the vault is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -99,7 +99,12 @@ impl Services {
         Ok(held)
     }
 
-    async fn read_user_key(&self, user: UserKey, mut consistency: Consistency) -> Result<Option<HeldKey>> {
+    /// From the store, whatever is in memory or on its way there.
+    pub(crate) async fn read_user_key(
+        &self,
+        user: UserKey,
+        mut consistency: Consistency,
+    ) -> Result<Option<HeldKey>> {
         // An entry that a deleted key has left behind is taken over; that there is none is the rule, and not asked.
         let mut entry_may_be_there = false;
         loop {

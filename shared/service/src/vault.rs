@@ -6,6 +6,7 @@ use agent_identity_core::store::Key;
 use agent_identity_core::{Error, Result, Secret, encoding};
 
 use crate::Services;
+use crate::user_key::HeldKey;
 
 /// The bytes of a sealed value as it stands in a record.
 pub(crate) fn unsealed(text: &str) -> Result<Vec<u8>> {
@@ -50,7 +51,17 @@ impl Services {
         if connection.tokens.sealed.is_empty() {
             return Ok(None);
         }
-        let Some(held) = self.opening_user_key(connection.user).await? else { return Ok(None) };
+        let held = self.opening_user_key(connection.user).await?;
+        self.open_with_user_key(connection, held)
+    }
+
+    /// The same with a key that was read for it; none, where that is lost.
+    pub(crate) fn open_with_user_key(
+        &self,
+        connection: &Connection,
+        held: Option<HeldKey>,
+    ) -> Result<Option<TokenMaterial>> {
+        let Some(held) = held else { return Ok(None) };
         let context = connection_context(connection, connection.tokens.generation);
         let sealed = unsealed(&connection.tokens.sealed)?;
         let plaintext = match self.ports.sealer.open_with(&held.key, &context, &sealed) {

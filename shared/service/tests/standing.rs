@@ -169,16 +169,17 @@ async fn d8_a_refused_grant_is_tried_again_when_somebody_says_so_for_seven_days(
         let events = world.events.0.lock().unwrap();
         events.iter().filter(|event| matches!(event, Event::NeedsConsent { .. })).count()
     };
-    assert_eq!((sent(&world), needs(&world)), (3, 3), "each refusal is announced");
-    // The provider does not answer: it is tried when it is due.
+    assert_eq!((sent(&world), needs(&world)), (3, 1), "it is announced once");
+    // The provider does not answer: it stands as before, since when it did.
     world.provider.will(Reply::NotSent);
-    let shown = retry().await.unwrap();
-    assert_eq!((shown.health, shown.failures), (Health::Active, 1));
-    pass(&world, 60);
-    world.provider.will(Reply::Error("invalid_grant"));
-    for due in world.services.due_work(10).await.unwrap() {
-        assert_eq!(world.services.work_off(&due).await.unwrap(), "needs_consent");
+    assert_eq!(retry().await.unwrap().health, connections(&world)[0].health);
+    assert!(matches!(connections(&world)[0].health, Health::NeedsConsent { announced: true, .. }));
+    // However often somebody asks, the provider's other connections are refreshed.
+    for _ in 0..8 {
+        world.provider.will(Reply::Error("invalid_grant"));
+        retry().await.unwrap();
     }
+    assert_eq!(world.events.0.lock().unwrap().len(), 1, "it is not suspended");
     pass(&world, 7 * 24 * 3600);
     for due in world.services.due_work(10).await.unwrap() {
         assert_eq!(world.services.work_off(&due).await.unwrap(), "forgotten");

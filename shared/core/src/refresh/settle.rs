@@ -156,7 +156,7 @@ impl Connection {
             at = at.max(end);
         }
         if self.is_given_up(terms.keep_alive, at) {
-            return None;
+            return Some(Self::parked_until(at, now));
         }
         // Whoever holds the lease moves the entry when the call has ended. This is for when they never do.
         Some(if self.flight.lease.is_some() { at.max(now.plus(LEASE_LIFE)) } else { at })

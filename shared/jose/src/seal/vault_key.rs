@@ -175,6 +175,15 @@ pub(super) async fn rewrap_row(
     let anew = match wrapper.rewrap(&wrapped, &context(purpose, &number)).await {
         Err(SealError::Broken) => return Err(unusable(purpose, version)),
         Err(error) => return Err(error),
+        // Of before the name was kept: it is the key of today.
+        Ok(None) if stored.value.wrapped_by.is_none() && wrapper.key_name().is_some() => {
+            let wrapped_by = wrapper.key_name().map(str::to_owned);
+            let write = stored.replace(&VaultKey { wrapped_by, ..stored.value.clone() }, None, None);
+            return match store.write(vec![write.map_err(unavailable)?]).await {
+                Ok(()) | Err(StoreError::Conflict(_)) => Ok(false),
+                Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
+            };
+        }
         Ok(None) => return Ok(false),
         Ok(Some(anew)) => anew,
     };
