@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use agent_identity_core::Timestamp;
 use agent_identity_core::connection::{Connection, Health, Reason};
 use agent_identity_core::error::ErrorKind;
+use agent_identity_core::grant::{Grant, Pattern, Principal};
 use agent_identity_core::port::Event;
 use agent_identity_core::record;
 use agent_identity_core::revocation::Upstream;
@@ -185,6 +186,21 @@ async fn nothing_is_given_up_while_it_may_come_back() {
     assert!(message.contains("may come back") && message.contains("NotFoundException"), "{message}");
     assert_eq!(world.store.rows(), before);
     assert_eq!(token(&world, &world.services, "ada").await, "access-ada");
+}
+
+#[tokio::test]
+async fn d1_a_reset_takes_the_role_of_an_administrator_of_all() {
+    for (workload, provider) in [("team-*", "*"), ("*", "github"), ("team-*", "github")] {
+        let grant = Grant {
+            workload: Pattern::from(workload),
+            provider: Pattern::from(provider),
+            ..Grant::everything()
+        };
+        let limited = Principal { name: "access-key/team".to_owned(), grants: vec![grant] };
+        assert!(limited.authorize(ResetTokenVaultKeyMaterial).is_err(), "{workload} {provider}");
+    }
+    let admin = Principal { name: "access-key/admin".to_owned(), grants: vec![Grant::everything()] };
+    assert!(admin.authorize(ResetTokenVaultKeyMaterial).is_ok());
 }
 
 #[tokio::test]
