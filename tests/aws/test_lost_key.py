@@ -13,13 +13,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from harness import planted
-from harness.browser import Browser
-from harness.functions import Functions, Pool
+from harness.functions import Functions
 from harness.places import BOOTSTRAPS
 from harness.product import command
 from harness.stories import (
     FRONT_END_AUDIENCE,
-    Consent,
     connected_user,
     make_user_provider,
     make_workload,
@@ -85,20 +83,13 @@ def pending_kms():
     server.shutdown()
 
 
-def restart(functions, **variables):
-    for pool in functions.pools.values():
-        pool.stop()
-    functions.environment |= variables
-    functions.pools = {name: Pool(name, functions.environment) for name in functions.pools}
-
-
 def replaced_key(functions, another_kms):
     """Deploys with another key, of a KMS that does not know the one of before."""
     lost = functions.environment["AGENT_IDENTITY_KMS_KEY_ID"]
     credentials = {"aws_access_key_id": "AKIAEMULATOR", "aws_secret_access_key": "emulator", "region_name": "us-east-1"}
     made = boto3.client("kms", endpoint_url=another_kms, **credentials).create_key()["KeyMetadata"]["Arn"]
-    restart(
-        functions, AWS_ENDPOINT_URL_KMS=another_kms, AGENT_IDENTITY_KMS_KEY_ID=made, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=lost
+    functions.restart(
+        AWS_ENDPOINT_URL_KMS=another_kms, AGENT_IDENTITY_KMS_KEY_ID=made, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=lost
     )  # fmt: skip
     return made
 
@@ -107,12 +98,6 @@ def vault(functions, name, expect=0):
     """`agent-identity vault NAME` on the operator's own machine."""
     arguments = ("vault", name, "--json", "--store", "dynamodb")
     return command(*arguments, binary=BOOTSTRAPS / "agent-identity", expect=expect, **functions.environment)
-
-
-def consent(caller, agent, provider, user, return_url):
-    begun = Consent(caller, workload_token(caller, agent, user), provider, more={"resourceOauth2ReturnUrl": return_url}).begin()
-    begun.agree(Browser(), user)
-    assert begun.complete(userId=user).status == 200
 
 
 def test_the_loss_of_a_cmk(deployed, pending_kms, another_kms, vendor, app, fresh):
@@ -133,10 +118,10 @@ def test_the_loss_of_a_cmk(deployed, pending_kms, another_kms, vendor, app, fres
 
     # Its deletion has begun: it may come back, and nothing is given up.
     kms = functions.environment.get("AWS_ENDPOINT_URL_KMS", functions.environment["AWS_ENDPOINT_URL"])
-    restart(functions, AWS_ENDPOINT_URL_KMS=pending_kms)
+    functions.restart(AWS_ENDPOINT_URL_KMS=pending_kms)
     with pytest.raises(control.exceptions.ConflictException, match="may come back.*pending deletion"):
         reset()
-    restart(functions, AWS_ENDPOINT_URL_KMS=kms)
+    functions.restart(AWS_ENDPOINT_URL_KMS=kms)
     assert all("accessToken" in stored_token(caller, workload_token(caller, agent, user), provider).json for user in users)
 
     # It is gone, and the deployment is given another.
@@ -172,10 +157,10 @@ def test_the_loss_of_a_cmk(deployed, pending_kms, another_kms, vendor, app, fres
 
     # They consent again, and the former key is named no more.
     for user in users:
-        consent(caller, agent, provider, user, app.return_url)
+        connected_user(caller, agent, provider, user, app.return_url)
         token = stored_token(caller, workload_token(caller, agent, user), provider).json["accessToken"]
         assert vendor.call_api(planted.plant(token, "access token"))[0] == 200
-    restart(functions, AGENT_IDENTITY_FORMER_KMS_KEY_IDS="")
+    functions.restart(AGENT_IDENTITY_FORMER_KMS_KEY_IDS="")
     for user in users:
         assert "accessToken" in stored_token(caller, workload_token(caller, agent, user), provider).json
     caller.close()

@@ -6,16 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness import planted
-from harness.functions import Pool
 from harness.stories import connected_user, make_user_provider, make_workload, stored_token, workload_token
-
-
-def restart(functions, **variables):
-    """Every function anew, as a deployment with other parameters."""
-    for pool in functions.pools.values():
-        pool.stop()
-    functions.environment |= variables
-    functions.pools = {name: Pool(name, functions.environment) for name in functions.pools}
 
 
 def new_key(functions):
@@ -27,7 +18,7 @@ def changed(functions):
     """The deployment's own key, and another; afterwards it is as it was."""
     before = functions.environment["AGENT_IDENTITY_KMS_KEY_ID"]
     yield before, new_key(functions)
-    restart(functions, AGENT_IDENTITY_KMS_KEY_ID=before, AGENT_IDENTITY_FORMER_KMS_KEY_IDS="")
+    functions.restart(AGENT_IDENTITY_KMS_KEY_ID=before, AGENT_IDENTITY_FORMER_KMS_KEY_IDS="")
 
 
 def test_the_cmk_is_changed_while_reads_go_on(functions, vendor, app, fresh, changed):
@@ -43,7 +34,7 @@ def test_the_cmk_is_changed_while_reads_go_on(functions, vendor, app, fresh, cha
     with pytest.raises(ClientError, match="VaultKeyArn"):
         control.set_token_vault_cmk(kmsConfiguration={"keyType": "CustomerManagedKey", "kmsKeyArn": after})
 
-    restart(functions, AGENT_IDENTITY_KMS_KEY_ID=after, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=before)
+    functions.restart(AGENT_IDENTITY_KMS_KEY_ID=after, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=before)
     answers, stop = [], threading.Event()
 
     def read(reader):
@@ -66,7 +57,7 @@ def test_the_cmk_is_changed_while_reads_go_on(functions, vendor, app, fresh, cha
     assert answers and all(answer.json.get("accessToken") == token for answer in answers), answers
 
     # Without the former key, and with that key disabled.
-    restart(functions, AGENT_IDENTITY_KMS_KEY_ID=after, AGENT_IDENTITY_FORMER_KMS_KEY_IDS="")
+    functions.restart(AGENT_IDENTITY_KMS_KEY_ID=after, AGENT_IDENTITY_FORMER_KMS_KEY_IDS="")
     kms = functions.client_of("kms")
     kms.disable_key(KeyId=before.rpartition("/")[2])
     try:
@@ -74,7 +65,7 @@ def test_the_cmk_is_changed_while_reads_go_on(functions, vendor, app, fresh, cha
     finally:
         kms.enable_key(KeyId=before.rpartition("/")[2])
     # Back, for what else runs here.
-    restart(functions, AGENT_IDENTITY_KMS_KEY_ID=before, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=after)
+    functions.restart(AGENT_IDENTITY_KMS_KEY_ID=before, AGENT_IDENTITY_FORMER_KMS_KEY_IDS=after)
     configuration = {"keyType": "CustomerManagedKey", "kmsKeyArn": before}
     functions.boto3("bedrock-agentcore-control").set_token_vault_cmk(kmsConfiguration=configuration)
     caller.close()

@@ -302,6 +302,13 @@ class Functions:
         for pool in self.pools.values():
             pool.stop()
 
+    def restart(self, **variables: str) -> None:
+        """Every function anew, as a deployment with other parameters."""
+        for pool in self.pools.values():
+            pool.stop()
+        self.environment |= variables
+        self.pools = {name: Pool(name, self.environment) for name in self.pools}
+
     @property
     def port(self) -> int:
         assert self.front is not None

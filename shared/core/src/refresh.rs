@@ -340,11 +340,6 @@ impl Connection {
         is_at_rest && self.used_at.zip(keep_alive).is_some_and(|(used, life)| at > ends(used, life))
     }
 
-    /// When one that is given up is looked at again, whether its policy is still what it was.
-    pub(crate) fn parked_until(at: Timestamp, now: Timestamp) -> Timestamp {
-        at.max(now).plus(PARKED)
-    }
-
     /// Whether its tokens are of another generation of its provider, which is still to be found out (D3).
     pub fn is_of_a_changed_provider(&self, terms: RefreshTerms) -> bool {
         self.provider_generation != terms.generation && self.health == Health::Active

@@ -16,13 +16,12 @@ use agent_identity_core::record;
 use agent_identity_core::revocation::Upstream;
 use agent_identity_core::seal::{Context, Key32, KeyWrapper, SealError, Sealer as _};
 use agent_identity_core::store::{Consistency, Key, Kind, Query, Row, Store, StoreError, Write};
-use agent_identity_jose::VaultSealer;
+use agent_identity_service::Services;
 use agent_identity_service::access_key::AccessKeyRequest;
 use agent_identity_service::oauth2_token::{Flow, Oauth2TokenAnswer, Oauth2TokenRequest};
 use agent_identity_service::reseal::{ResealTokenVault, ResealedPage};
 use agent_identity_service::token_vault::{ResetTokenVaultKeyMaterial, RotateTokenVaultKeys};
-use agent_identity_service::{Ports, Services};
-use agent_identity_testkit::{MemoryStore, SeededRandom, TestSealer};
+use agent_identity_testkit::{MemoryStore, TestSealer};
 use async_trait::async_trait;
 use world::{AGENT, Reply, World, get_from, refused, request, wat_from};
 
@@ -83,16 +82,7 @@ fn process_over(
     gone: bool,
     store: Arc<dyn Store>,
 ) -> Arc<Services> {
-    let random = Arc::new(SeededRandom::new(seed));
-    let wrapper = Arc::new(Wrapper { key, former, gone });
-    let sealer = VaultSealer::new(store.clone(), wrapper, world.clock.clone(), random);
-    let ports = Ports {
-        store,
-        sealer: Arc::new(sealer),
-        random: Arc::new(SeededRandom::new(seed + 1000)),
-        ..world.services.ports().clone()
-    };
-    Arc::new(Services::new(ports, world.services.config().clone()))
+    world.process_with_vault_keys(seed, store, Arc::new(Wrapper { key, former, gone }))
 }
 
 /// As it is after the first key was deleted.

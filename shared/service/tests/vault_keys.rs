@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use agent_identity_core::Secret;
 use agent_identity_core::seal::{Context, Key32, KeyWrapper, SealError, Sealer as _};
 use agent_identity_core::store::{Condition, Kind, Row, Store, Write};
-use agent_identity_jose::VaultSealer;
+use agent_identity_service::Services;
 use agent_identity_service::access_key::AccessKeyRequest;
 use agent_identity_service::oauth2_token::Oauth2TokenAnswer;
 use agent_identity_service::reseal::{ResealTokenVault, ResealedPage};
 use agent_identity_service::token_vault::RotateTokenVaultKeys;
-use agent_identity_service::{Ports, Services};
-use agent_identity_testkit::{SeededRandom, TestSealer};
+use agent_identity_testkit::TestSealer;
 use async_trait::async_trait;
 use world::{AGENT, Reply, Trouble, World, get_from, request, wat_from};
 
@@ -44,15 +43,7 @@ impl KeyWrapper for Wrapper {
 
 /// A process with nothing in memory, over this store.
 fn process_over(world: &World, seed: u64, store: Arc<dyn Store>) -> Arc<Services> {
-    let random = Arc::new(SeededRandom::new(seed));
-    let sealer = VaultSealer::new(store.clone(), Arc::new(Wrapper), world.clock.clone(), random);
-    let ports = Ports {
-        store,
-        sealer: Arc::new(sealer),
-        random: Arc::new(SeededRandom::new(seed + 1000)),
-        ..world.services.ports().clone()
-    };
-    Arc::new(Services::new(ports, world.services.config().clone()))
+    world.process_with_vault_keys(seed, store, Arc::new(Wrapper))
 }
 
 fn process(world: &World, seed: u64) -> Arc<Services> {

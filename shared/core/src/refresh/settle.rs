@@ -1,6 +1,6 @@
 //! What an outcome makes of a connection's row, and what it means to whoever had the turn.
 
-use super::{Answer, Decision, Outcome, RefreshTerms, Renewal, Verdict, Want, needs_consent};
+use super::{Answer, Decision, Outcome, PARKED, RefreshTerms, Renewal, Verdict, Want, needs_consent};
 use crate::Timestamp;
 use crate::connection::{Connection, Health, HeldTokens, Reason};
 use crate::flight::turn::Landed;
@@ -156,7 +156,7 @@ impl Connection {
             at = at.max(end);
         }
         if self.is_given_up(terms.keep_alive, at) {
-            return Some(Self::parked_until(at, now));
+            return Some(at.max(now).plus(PARKED));
         }
         // Whoever holds the lease moves the entry when the call has ended. This is for when they never do.
         Some(if self.flight.lease.is_some() { at.max(now.plus(LEASE_LIFE)) } else { at })

@@ -18,6 +18,7 @@ struct TestWrapper {
     down: AtomicBool,
     /// Whether what does not unwrap was wrapped by a key that is gone.
     gone: AtomicBool,
+    name: Option<&'static str>,
 }
 
 impl TestWrapper {
@@ -33,6 +34,7 @@ impl TestWrapper {
             unwraps: AtomicUsize::new(0),
             down: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            name: None,
         })
     }
 
@@ -65,6 +67,10 @@ impl KeyWrapper for TestWrapper {
         let mut opened = keys.map(|key| envelope::open(key, &Self::context(context), wrapped));
         let key = opened.find(Result::is_ok).unwrap_or(Err(SealError::Broken))?;
         Ok(Key32::new(key.as_slice().try_into().unwrap()))
+    }
+
+    fn key_name(&self) -> Option<&str> {
+        self.name
     }
 
     async fn is_lost(
@@ -644,4 +650,22 @@ async fn giving_up_that_was_cut_off_goes_on() {
     for purpose in Purpose::ALL {
         assert_eq!(setting.process(4).key_versions(purpose).await.unwrap(), [1, 2]);
     }
+}
+
+#[tokio::test]
+async fn the_key_that_wrapped_a_row_of_before_is_put_on_record_while_it_unwraps() {
+    let mut setting = Setting::new();
+    let sealed = setting.process(1).seal(Purpose::Vault, &context("a"), b"old").await.unwrap();
+    let named = |setting: &Setting| {
+        let [row] = setting.store.rows().try_into().unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&row.bytes).unwrap();
+        value["wrappedBy"].as_str().map(str::to_owned)
+    };
+    assert_eq!(named(&setting), None);
+    setting.wrapper =
+        Arc::new(TestWrapper { name: Some("first"), ..Arc::into_inner(TestWrapper::new(7)).unwrap() });
+    let before = setting.process(2).wrapping().await.unwrap();
+    assert_eq!(setting.process(3).rewrap_keys().await.unwrap(), before, "nothing was wrapped anew");
+    assert_eq!(named(&setting), Some("first".to_owned()));
+    assert_eq!(*setting.process(4).open(Purpose::Vault, &context("a"), &sealed).await.unwrap(), b"old");
 }

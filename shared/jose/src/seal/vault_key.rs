@@ -4,7 +4,7 @@ use agent_identity_core::Timestamp;
 use agent_identity_core::encoding::{base64url, unbase64url};
 use agent_identity_core::record;
 use agent_identity_core::seal::{Key32, KeyWrapper, Purpose, SealError};
-use agent_identity_core::store::{Key, Kind, MAX_BATCH, Query, Row, Store, StoreError};
+use agent_identity_core::store::{Key, Kind, MAX_BATCH, Query, Row, Store, StoreError, Write};
 use serde::{Deserialize, Serialize};
 
 /// The only vault there is; a name of its own, so that there may be others.
@@ -147,9 +147,14 @@ pub(super) async fn is_newly_lost(
 pub(super) async fn mark_lost(store: &dyn Store, row: &Row, now: Timestamp) -> Result<(), SealError> {
     let stored = record::parse::<VaultKey>(row).map_err(unavailable)?;
     let value = VaultKey { lost_at: Some(now), ..stored.value.clone() };
-    match store.write(vec![stored.replace(&value, None, None).map_err(unavailable)?]).await {
-        // Another process does the same.
-        Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
+    wrote(store, stored.replace(&value, None, None)).await.map(drop)
+}
+
+/// Whether it was written. Nothing else writes such a row: in a conflict, another process does the same.
+async fn wrote(store: &dyn Store, write: agent_identity_core::Result<Write>) -> Result<bool, SealError> {
+    match store.write(vec![write.map_err(unavailable)?]).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict(_)) => Ok(false),
         Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
     }
 }
@@ -178,11 +183,9 @@ pub(super) async fn rewrap_row(
         // Of before the name was kept: it is the key of today.
         Ok(None) if stored.value.wrapped_by.is_none() && wrapper.key_name().is_some() => {
             let wrapped_by = wrapper.key_name().map(str::to_owned);
-            let write = stored.replace(&VaultKey { wrapped_by, ..stored.value.clone() }, None, None);
-            return match store.write(vec![write.map_err(unavailable)?]).await {
-                Ok(()) | Err(StoreError::Conflict(_)) => Ok(false),
-                Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
-            };
+            let named = VaultKey { wrapped_by, ..stored.value.clone() };
+            wrote(store, stored.replace(&named, None, None)).await?;
+            return Ok(false);
         }
         Ok(None) => return Ok(false),
         Ok(Some(anew)) => anew,
@@ -194,13 +197,7 @@ pub(super) async fn rewrap_row(
         wrapped_by: wrapper.key_name().map(str::to_owned),
         lost_at: None,
     };
-    let write = stored.replace(&value, None, None).map_err(unavailable)?;
-    match store.write(vec![write]).await {
-        Ok(()) => Ok(true),
-        // Nothing else writes such a row: another process does the same.
-        Err(StoreError::Conflict(_)) => Ok(false),
-        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
-    }
+    wrote(store, stored.replace(&value, None, None)).await
 }
 
 /// Stores `key` as this version, if there is none yet; whether it did.
@@ -227,13 +224,8 @@ pub(super) async fn create(
             lost_at: None,
         },
         None,
-    )
-    .map_err(unavailable)?;
-    match store.write(vec![write]).await {
-        Ok(()) => Ok(true),
-        Err(StoreError::Conflict(_)) => Ok(false),
-        Err(error @ (StoreError::Busy(_) | StoreError::Failed(_))) => Err(error.into()),
-    }
+    );
+    wrote(store, write).await
 }
 
 /// What the wrapping is bound to (design: {vault, version, purpose}).

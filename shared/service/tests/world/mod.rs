@@ -23,9 +23,11 @@ use agent_identity_core::issuer::{
 use agent_identity_core::name::{Label, Scope, UserId};
 use agent_identity_core::port::{Event, Events};
 use agent_identity_core::provider::{ClientRegistration, Discovery, ServerMetadata, Vendor};
+use agent_identity_core::seal::KeyWrapper;
 use agent_identity_core::store::{Consistency, Key, Kind, Query, Row, Store, StoreError, Write};
 use agent_identity_core::workload::ReturnUrl;
 use agent_identity_core::{Clock, Id, ProviderName, Result, Secret, Timestamp, WorkloadName};
+use agent_identity_jose::VaultSealer;
 use agent_identity_service::api_key_provider::GivenSecret;
 use agent_identity_service::consent::{CompleteConsent, ProviderReturn, UserIdentifier};
 use agent_identity_service::oauth2_provider::{
@@ -289,6 +291,24 @@ impl World {
     /// Another process over this store.
     pub fn process_over(&self, seed: u64, store: Arc<dyn Store>) -> Arc<Services> {
         process(seed, &self.clock, store, &self.secrets, &self.provider, &self.events)
+    }
+
+    /// Another process over this store, with vault keys that this wraps.
+    pub fn process_with_vault_keys(
+        &self,
+        seed: u64,
+        store: Arc<dyn Store>,
+        wrapper: Arc<dyn KeyWrapper>,
+    ) -> Arc<Services> {
+        let random = Arc::new(SeededRandom::new(seed));
+        let sealer = VaultSealer::new(store.clone(), wrapper, self.clock.clone(), random);
+        let ports = Ports {
+            store,
+            sealer: Arc::new(sealer),
+            random: Arc::new(SeededRandom::new(seed + 1000)),
+            ..self.services.ports().clone()
+        };
+        Arc::new(Services::new(ports, self.services.config().clone()))
     }
 
     /// Lets time pass in small steps, as it does for a process that is awake.
